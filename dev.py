@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""Signoff's commands. Python 3.11 or newer is all they need; they set up the rest themselves.
+
+python3 dev.py demo [--once] [--port N]  watch one job go through, then serve it
+python3 dev.py test [PYTEST ARGUMENTS]   the tests; with arguments, just what they say
+python3 dev.py check                     formatting, lint, types, layers, tests: what CI runs
+python3 dev.py bench NAME [ARGUMENTS]    one of benchmarks/
+python3 dev.py setup                     only the set-up, which the others do by themselves
+python3 dev.py lock [--upgrade]          renew the requirements*.lock files from pyproject.toml
+"""
+
+import hashlib
+import importlib.util
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# Old interpreters read this file as far as here, so its syntax stays as plain as this line's.
+if sys.version_info < (3, 11):  # noqa: UP036 - says so instead of failing somewhere below
+    sys.exit("dev.py: Python 3.11 or newer is needed, this is %d.%d" % sys.version_info[:2])  # noqa: UP031
+if os.name != "posix":
+    sys.exit("dev.py: Linux or macOS is needed (on Windows: WSL)")
+
+import fcntl
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+STAMP = VENV / "set-up"
+
+# Each kind of set-up and the locks that it installs; requirements-dev.lock holds everything.
+LOCKS = {
+    "runtime": ["requirements-setup.lock", "requirements.lock"],
+    "dev": ["requirements-dev.lock"],
+}
+
+
+# --- running things
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"dev.py: {line}\n")
+    sys.stderr.flush()
+
+
+def run(command: list[str]) -> int:
+    """Run to the end and return the exit status (128 + n if signal n ended it)."""
+    with subprocess.Popen(command) as child:  # noqa: S603 - the commands are written below
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            child.wait()  # the terminal told the child as well: let it finish its last words
+            raise
+    return status if status >= 0 else 128 - status
+
+
+def must(what: str, command: list[str]) -> None:
+    """Run a step of the set-up, out of Ctrl-C's reach: we end it, without a traceback of its own."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0) as child:  # noqa: S603
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            os.killpg(child.pid, signal.SIGKILL)  # the next run starts from nothing anyway
+            raise
+    if status:
+        say(f"{what} failed (exit status {status})")
+        sys.exit(status)
+
+
+def become(command: list[str]) -> None:
+    """Let the program take this process's place, so that signals and the exit status are its own."""
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+
+
+# --- set-up
+
+
+def stamp(kind: str) -> str:
+    """What STAMP says of a finished set-up: where and for which Python (line 1), what is in it (line 2)."""
+    digest = hashlib.sha256()
+    for name in ["pyproject.toml", *LOCKS[kind]]:
+        digest.update((ROOT / name).read_bytes())
+    return f"{ROOT} {sys.version_info[0]}.{sys.version_info[1]}\n{kind} {digest.hexdigest()}\n"
+
+
+def stamped() -> str:
+    usable = STAMP.is_file() and (BIN / "python").exists()
+    return STAMP.read_text() if usable else ""
+
+
+def set_up(kind: str) -> None:
+    """Bring .venv to what the locks say; nothing is done where the stamp says that it is there already."""
+    if stamped() in (stamp(kind), stamp("dev")):
+        return
+    with Path(__file__).open() as turnstile:  # closing it lets the next one in
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        before = stamped()
+        if before in (stamp(kind), stamp("dev")):
+            return
+        started = time.monotonic()
+        if "\ndev " in before:
+            kind = "dev"  # once asked for, the development tools stay
+        # The stamp goes first and comes back last: without it, the next run starts from nothing.
+        STAMP.unlink(missing_ok=True)
+        if before.split("\n")[0] != stamp(kind).split("\n")[0]:
+            make_venv()
+        say(f"installing {' and '.join(LOCKS[kind])}")
+        # Where Python is told to keep no bytecode, every test worker would compile every library anew.
+        bytecode = ["--compile-bytecode"] if kind == "dev" and sys.dont_write_bytecode else []
+        must("installing the dependencies", [*uv("sync"), *bytecode, "--require-hashes", *LOCKS[kind]])
+        must("installing signoff", [*uv("install"), "--no-deps", "--no-build-isolation", "--editable", "."])
+        STAMP.write_text(stamp(kind))
+        say(f"set-up done in {time.monotonic() - started:.0f} s")
+
+
+def make_venv() -> None:
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
+        sys.exit(f"dev.py: this Python lacks venv or ensurepip; on Debian and Ubuntu: apt install {package}")
+    say("making .venv")
+    must("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+    pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "-qq"]
+    must("installing uv", [*pip, "install", "--no-deps", "--require-hashes", "-r", "requirements-setup.lock"])
+
+
+def uv(command: str) -> list[str]:
+    # uv's own certificates know nothing of an intercepting proxy's; but a bare container has no others.
+    system = ssl.get_default_verify_paths()
+    has_any = system.cafile or (system.capath and any(Path(system.capath).iterdir()))
+    trust = ["--system-certs"] if has_any else []
+    return [str(BIN / "uv"), "pip", command, "--quiet", *trust, "--python", str(BIN / "python")]
+
+
+# --- the commands
+
+
+def setup(arguments: list[str]) -> None:
+    no_more(arguments)
+    set_up("dev")
+
+
+def demo(arguments: list[str]) -> None:
+    set_up("runtime")
+    become([str(BIN / "signoff"), "demo", *arguments])
+
+
+def pytest(arguments: list[str]) -> list[str]:
+    # The whole suite uses every core; a test that somebody names starts sooner without the workers.
+    return [str(BIN / "python"), "-m", "pytest", *(arguments or ["--numprocesses=logical"])]
+
+
+def test(arguments: list[str]) -> None:
+    set_up("dev")
+    become(pytest(arguments))
+
+
+def check(arguments: list[str]) -> None:
+    no_more(arguments)
+    set_up("dev")
+    python = str(BIN / "python")
+    steps = {
+        "format": [str(BIN / "ruff"), "format", "--check"],
+        "lint": [str(BIN / "ruff"), "check"],
+        "mypy": [python, "-m", "mypy"],
+        "pyright": [str(BIN / "basedpyright")],
+        "layers": [str(BIN / "lint-imports"), "--no-logo"],
+    }
+    failed: list[str] = []
+    report: list[str] = []
+    for name, command in steps.items():
+        say(name)
+        started = time.monotonic()
+        status = run(command)
+        if status:
+            failed.append(name)
+        outcome = f"FAILED (exit status {status})" if status else "ok"
+        report.append(f"  {name:8}{time.monotonic() - started:6.1f} s  {outcome}")
+    say("before the tests:\n" + "\n".join(report))
+    status = run(pytest([]))
+    if failed:
+        say(f"failed before the tests: {', '.join(failed)}")
+    sys.exit(status or bool(failed))
+
+
+def bench(arguments: list[str]) -> None:
+    names = sorted(path.stem for path in ROOT.glob("benchmarks/[!_]*.py"))
+    if not arguments or arguments[0] not in names:
+        sys.exit(f"dev.py: bench NAME, where NAME is one of: {', '.join(names) or '(there are none yet)'}")
+    set_up("dev")
+    become([str(BIN / "python"), "-m", f"benchmarks.{arguments[0]}", *arguments[1:]])
+
+
+def lock(arguments: list[str]) -> None:
+    if not (BIN / "uv").exists():
+        make_venv()
+    # Only the common registry's packages belong in the locks, whatever this machine adds to it.
+    for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"):
+        os.environ.pop(name, None)
+    everything = "requirements-dev.lock"
+    compile_ = [*uv("compile"), "--universal", "--python-version=3.11", "--generate-hashes", "--no-annotate"]
+    compile_ += ["--custom-compile-command", "python3 dev.py lock"]
+    # The present lock's versions stay where pyproject.toml still allows them and nothing says --upgrade.
+    all_of_it = ["--group=dev", "--group=setup", "pyproject.toml", "-o", everything, *arguments]
+    must("locking", [*compile_, *all_of_it])
+    part = [*compile_, "--constraints", everything, "-o"]
+    must("locking", [*part, "requirements.lock", "pyproject.toml"])
+    must("locking", [*part, "requirements-setup.lock", "--group=setup"])
+
+
+def no_more(arguments: list[str]) -> None:
+    if arguments:
+        sys.exit(f"dev.py: this command takes no arguments: {' '.join(arguments)}")
+
+
+COMMANDS = {"setup": setup, "demo": demo, "test": test, "check": check, "bench": bench, "lock": lock}
+
+
+def main(arguments: list[str]) -> None:
+    os.chdir(ROOT)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(str(__doc__))
+    elif arguments[0] in COMMANDS:
+        COMMANDS[arguments[0]](arguments[1:])
+    else:
+        sys.exit(f"dev.py: there is no command {arguments[0]}; there are: {', '.join(COMMANDS)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
