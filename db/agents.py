@@ -1,0 +1,84 @@
+"""Statements on agents and on the slots that bound how many calls to one may be under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import FromClause, Select, and_, delete, func, insert, select, update
+
+from db import rows
+from db.models import agent_slots, agents
+from db.paging import Key, ids_in, page_of_list
+from db.types import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from db.records import Agent, Page, PageOf
+    from db.session import Transaction
+
+NEWEST_FIRST = Key(("created_at", "id"), descending=True)
+
+
+async def create(tx: Transaction, values: dict[str, Any]) -> Agent:
+    """Insert an agent; `values` holds every column but the times."""
+    statement = insert(agents).values(created_at=now(), updated_at=now(), **values).returning(agents)
+    agent = rows.agent((await tx.connection.execute(statement)).one())
+    await _fit_slots(tx, agent)
+    return agent
+
+
+async def change(tx: Transaction, agent_id: str, values: dict[str, Any]) -> Agent | None:
+    """Set the given columns; None where there is no such agent."""
+    statement = update(agents).where(agents.c.id == agent_id).values(updated_at=now(), **values).returning(agents)
+    row = (await tx.connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    agent = rows.agent(row)
+    await _fit_slots(tx, agent)
+    return agent
+
+
+async def _fit_slots(tx: Transaction, agent: Agent) -> None:
+    """As many slots as calls may be under way; a slot too many that is taken goes when it is given back."""
+    wanted = agent.max_concurrent_executions
+    of_agent = agent_slots.c.agent_id == agent.id
+    numbers = set((await tx.connection.execute(select(agent_slots.c.number).where(of_agent))).scalars())
+    missing = [{"agent_id": agent.id, "number": n} for n in range(1, wanted + 1) if n not in numbers]
+    if missing:
+        await tx.connection.execute(insert(agent_slots), missing)
+    surplus = and_(of_agent, agent_slots.c.number > wanted, agent_slots.c.execution_id.is_(None))
+    await tx.connection.execute(delete(agent_slots).where(surplus))
+
+
+async def get(tx: Transaction, agent_id: str) -> Agent | None:
+    """One agent."""
+    row = (await tx.connection.execute(select(agents).where(agents.c.id == agent_id))).one_or_none()
+    return None if row is None else rows.agent(row)
+
+
+async def get_many(tx: Transaction, agent_ids: Sequence[str]) -> list[Agent | None]:
+    """Agents by id, in the order asked for."""
+    found = await tx.connection.execute(select(agents).where(agents.c.id.in_(ids_in(tx, agent_ids))))
+    by_id = {row.id: rows.agent(row) for row in found}
+    return [by_id.get(agent_id) for agent_id in agent_ids]
+
+
+def _listed(*, only_enabled: bool) -> Callable[[FromClause], Select[Any]]:
+    def build(table: FromClause) -> Select[Any]:
+        statement = select(table)
+        return statement.where(table.c.enabled) if only_enabled else statement
+
+    return build
+
+
+async def page(tx: Transaction, page: Page, *, only_enabled: bool) -> PageOf[Agent]:
+    """Agents, newest first."""
+    return await page_of_list(tx, agents, _listed(only_enabled=only_enabled), NEWEST_FIRST, page, rows.agent)
+
+
+async def count(tx: Transaction, *, only_enabled: bool) -> int:
+    """How many agents that list has."""
+    statement = _listed(only_enabled=only_enabled)(agents).with_only_columns(func.count())
+    total: int = (await tx.connection.execute(statement)).scalar_one()
+    return total

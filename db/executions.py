@@ -1,0 +1,463 @@
+"""Statements on executions: leases, fences and the durable steps.
+
+Every write of a running execution is a compare-and-set on its fence: whoever claims it raises the fence, so a
+stale owner that wakes up changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, insert, or_, select, update
+
+from db import rows
+from db.models import agent_slots, agents, executions, jobs
+from db.paging import Key, counts_of_parents, ids_in, pages_of_parents
+from db.records import ExecutionOutcome, ExecutionState
+from db.types import in_seconds, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from db.records import (
+        Actor,
+        Execution,
+        Job,
+        JsonValue,
+        Page,
+        PageOf,
+        PinnedAgent,
+        PinnedJob,
+        Run,
+        Scope,
+    )
+    from db.session import Transaction
+
+# Of an execution that is committed under a lease; without one it is 0, and the first claim raises it to this.
+FIRST_FENCE = 1
+IN_ORDER = Key(("number",))
+_LIVE = executions.c.state != ExecutionState.FINISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """An execution that a process has claimed, under this fence."""
+
+    execution_id: str
+    fence: int
+    queued: bool
+    """It has not called its agent yet, and has a slot to do so."""
+
+
+async def create(
+    tx: Transaction,
+    *,
+    execution_id: str,
+    job: Job,
+    number: int,
+    requested_by: Actor,
+    trace_id: str | None,
+    runner: str,
+    pinned_job: PinnedJob,
+    pinned_agent: PinnedAgent,
+    previous_execution_id: str | None,
+    idempotency_key: str,
+    validation_seed: str,
+    lease: tuple[str, float] | None,
+) -> Run:
+    """Insert a QUEUED execution. `job` is as before Execute.
+
+    With a lease (owner, seconds) it is that owner's at once, under fence 1, and must have a slot of its agent;
+    without, any process of its runner may claim it.
+    """
+    owner, lease_seconds = lease or (None, 0.0)
+    statement = insert(executions).values(
+        id=execution_id,
+        job_id=job.id,
+        number=number,
+        state=ExecutionState.QUEUED,
+        trace_id=trace_id,
+        runner=runner,
+        lease_owner=owner,
+        claimable_at=in_seconds(lease_seconds),
+        fence=0 if owner is None else FIRST_FENCE,
+        takeovers=0,
+        job_revision=job.revision,
+        agent_id=pinned_agent.id,
+        pinned_job=rows.pinned_job_json(pinned_job),
+        pinned_agent=rows.pinned_agent_json(pinned_agent),
+        previous_execution_id=previous_execution_id,
+        status_before=job.status,
+        result_before=job.result,
+        notice_before=rows.notice_json(job.notice),
+        idempotency_key=idempotency_key,
+        agent_tries=0,
+        agent_responded=False,
+        answered=False,
+        validation_round=0,
+        validation_seed=validation_seed,
+        validator_calls=0,
+        validator_tries=0,
+        queued_at=now(),
+        **rows.actor_columns("requested_by", requested_by),
+    )
+    return rows.run((await tx.connection.execute(statement.returning(executions))).one())
+
+
+async def run(tx: Transaction, execution_id: str) -> Run | None:
+    """An execution with all that running it needs."""
+    row = (await tx.connection.execute(select(executions).where(executions.c.id == execution_id))).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def live_of_job(tx: Transaction, job_id: str) -> Run | None:
+    """The job's live execution; there is at most one."""
+    statement = select(executions).where(executions.c.job_id == job_id, _LIVE)
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def last_sent(tx: Transaction, job_id: str) -> Run | None:
+    """The job's latest execution that has sent its agent a request."""
+    statement = (
+        select(executions)
+        .where(executions.c.job_id == job_id, executions.c.agent_tries > 0)
+        .order_by(executions.c.number.desc())
+        .limit(1)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def last_judged(tx: Transaction, job_id: str) -> Run | None:
+    """The job's latest execution whose answer was judged."""
+    statement = (
+        select(executions)
+        .where(executions.c.job_id == job_id, executions.c.latest_validation_id.is_not(None))
+        .order_by(executions.c.number.desc())
+        .limit(1)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def _advance(tx: Transaction, execution_id: str, held_fence: int, **values: Any) -> Run | None:
+    """Compare and set: change a live execution if its fence is still the one held, else None."""
+    statement = (
+        update(executions)
+        .where(executions.c.id == execution_id, executions.c.fence == held_fence, _LIVE)
+        .values(**values)
+        .returning(executions)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> Run | None:
+    """The agent is about to be sent a request; None where the fence was raised."""
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        state=ExecutionState.CALLING_AGENT,
+        started_at=func.coalesce(executions.c.started_at, now()),
+        agent_tries=executions.c.agent_tries + 1,
+        agent_responded=False,
+        request_digest=request_digest,
+    )
+
+
+async def not_answered(tx: Transaction, execution_id: str, fence: int, *, responded: bool) -> Run | None:
+    """The request brought no usable answer, though maybe a complete response; None where the fence was raised."""
+    return await _advance(tx, execution_id, fence, agent_responded=responded)
+
+
+async def keep_answer(
+    tx: Transaction, execution_id: str, fence: int, answer: JsonValue, deadline_seconds: float
+) -> Run | None:
+    """Keep the whole answer and start the clock of its validation; None where the fence was raised."""
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        state=ExecutionState.VALIDATING,
+        answered=True,
+        agent_responded=True,
+        answer=answer,
+        validation_round=1,
+        validation_deadline=in_seconds(deadline_seconds),
+    )
+
+
+async def asking(tx: Transaction, execution_id: str, fence: int) -> Run | None:
+    """A validator is about to be asked; None where the fence was raised."""
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        state=ExecutionState.VALIDATING,
+        next_retry_at=None,
+        validator_calls=executions.c.validator_calls + 1,
+    )
+
+
+async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
+    """Make sure, until the transaction ends, that the fence is still `fence`."""
+    return await _advance(tx, execution_id, fence, fence=fence) is not None
+
+
+async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> Run | None:
+    """Let go of the execution until it is due again; None where the fence was raised."""
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        state=ExecutionState.WAITING_RETRY,
+        next_retry_at=in_seconds(delay_seconds),
+        lease_owner=None,
+        claimable_at=in_seconds(delay_seconds),
+        validator_tries=executions.c.validator_tries + 1,
+    )
+
+
+async def retry_now(tx: Transaction, execution_id: str, fence: int) -> Run | None:
+    """End the wait of an execution that waits; None where it does not wait under this fence."""
+    statement = (
+        update(executions)
+        .where(
+            executions.c.id == execution_id,
+            executions.c.fence == fence,
+            executions.c.state == ExecutionState.WAITING_RETRY,
+            executions.c.lease_owner.is_(None),
+        )
+        .values(next_retry_at=now(), claimable_at=now())
+        .returning(executions)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+async def finish(tx: Transaction, execution_id: str, fence: int, outcome: ExecutionOutcome) -> Run | None:
+    """End a live execution under its fence; whoever still works on it finds the fence raised."""
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        state=ExecutionState.FINISHED,
+        outcome=outcome,
+        finished_at=now(),
+        next_retry_at=None,
+        lease_owner=None,
+        claimable_at=None,
+        fence=fence + 1,
+    )
+
+
+async def reopen(
+    tx: Transaction,
+    execution_id: str,
+    job: Job,
+    *,
+    runner: str,
+    deadline_seconds: float,
+    trace_id: str | None,
+) -> Run | None:
+    """Open a finished execution again to validate its kept answer, in a new round under a new fence and deadline."""
+    statement = (
+        update(executions)
+        .where(executions.c.id == execution_id, executions.c.state == ExecutionState.FINISHED)
+        .values(
+            state=ExecutionState.VALIDATING,
+            outcome=None,
+            finished_at=None,
+            runner=runner,
+            fence=executions.c.fence + 1,
+            takeovers=0,
+            validation_round=executions.c.validation_round + 1,
+            validator_tries=0,
+            validation_deadline=in_seconds(deadline_seconds),
+            lease_owner=None,
+            claimable_at=now(),
+            trace_id=trace_id,
+            status_before=job.status,
+            result_before=job.result,
+            notice_before=rows.notice_json(job.notice),
+        )
+        .returning(executions)
+    )
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
+# ------------------------------------------------------------------------------------------------ leases and claims
+
+
+async def claim(tx: Transaction, execution_id: str, owner: str, lease_seconds: float) -> Claimed | None:
+    """Claim one execution that is due, or None where it is not, or its agent has no free slot."""
+    found = await _claim(tx, owner, lease_seconds, 1, executions.c.id == execution_id)
+    return found[0] if found else None
+
+
+async def claim_due(tx: Transaction, runner: str, owner: str, lease_seconds: float, limit: int) -> list[Claimed]:
+    """Claim executions of a runner that are due: queued ones whose agent has a free slot, waits that are over,
+    and those whose owner let its lease expire. Oldest first; waits for no other process.
+    """
+    return await _claim(tx, owner, lease_seconds, limit, executions.c.runner == runner)
+
+
+async def _claim(
+    tx: Transaction, owner: str, lease_seconds: float, limit: int, which: ColumnElement[bool]
+) -> list[Claimed]:
+    has_slot = select(agent_slots.c.number).where(agent_slots.c.execution_id == executions.c.id).exists()
+    free_slot = (
+        select(agent_slots.c.number)
+        .join(agents, agents.c.id == agent_slots.c.agent_id)
+        .where(
+            agent_slots.c.agent_id == executions.c.agent_id,
+            agent_slots.c.execution_id.is_(None),
+            agent_slots.c.number <= agents.c.max_concurrent_executions,
+        )
+        .exists()
+    )
+    due = (
+        select(executions.c.id, executions.c.agent_id, executions.c.state, has_slot.label("has_slot"))
+        .where(
+            which,
+            _LIVE,
+            executions.c.claimable_at <= now(),
+            or_(executions.c.state != ExecutionState.QUEUED, has_slot, free_slot),
+        )
+        .order_by(executions.c.claimable_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=executions)
+    )
+    ready: dict[str, bool] = {}
+    for row in (await tx.connection.execute(due)).all():
+        queued = row.state == ExecutionState.QUEUED
+        if queued and not row.has_slot and not await take_slot(tx, row.agent_id, row.id):
+            continue
+        ready[row.id] = queued
+    if not ready:
+        return []
+    statement = (
+        update(executions)
+        .where(executions.c.id.in_(ids_in(tx, list(ready))))
+        .values(
+            lease_owner=owner,
+            claimable_at=in_seconds(lease_seconds),
+            fence=executions.c.fence + 1,
+            takeovers=executions.c.takeovers + case((executions.c.lease_owner.is_(None), 0), else_=1),
+        )
+        .returning(executions.c.id, executions.c.fence)
+    )
+    fences = {row.id: row.fence for row in await tx.connection.execute(statement)}
+    return [Claimed(execution_id, fences[execution_id], queued) for execution_id, queued in ready.items()]
+
+
+async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
+    """Take a free slot of the agent for the execution; False where there is none. Waits for nobody."""
+    free = (
+        select(agent_slots.c.number)
+        .join(agents, agents.c.id == agent_slots.c.agent_id)
+        .where(
+            agent_slots.c.agent_id == agent_id,
+            agent_slots.c.number <= agents.c.max_concurrent_executions,
+            agent_slots.c.execution_id.is_(None),
+        )
+        .limit(1)
+        .with_for_update(skip_locked=True, of=agent_slots)
+    )
+    statement = (
+        update(agent_slots)
+        .where(agent_slots.c.agent_id == agent_id, agent_slots.c.number == free.scalar_subquery())
+        .values(execution_id=execution_id)
+    )
+    return (await tx.connection.execute(statement)).rowcount == 1
+
+
+async def free_slot(tx: Transaction, execution_id: str) -> None:
+    """Give the execution's slot back, if it holds one."""
+    statement = update(agent_slots).where(agent_slots.c.execution_id == execution_id).values(execution_id=None)
+    await tx.connection.execute(statement)
+
+
+async def renew(tx: Transaction, owner: str, execution_ids: Sequence[str], lease_seconds: float) -> set[str]:
+    """Renew an owner's leases on these executions; returns those that are still its own."""
+    statement = (
+        update(executions)
+        .where(executions.c.id.in_(ids_in(tx, execution_ids)), executions.c.lease_owner == owner, _LIVE)
+        .values(claimable_at=in_seconds(lease_seconds))
+        .returning(executions.c.id)
+    )
+    return set((await tx.connection.execute(statement)).scalars())
+
+
+async def release(tx: Transaction, owner: str) -> int:
+    """Let go of every lease of an owner, so that another process may take over at once; returns how many."""
+    statement = (
+        update(executions)
+        .where(executions.c.lease_owner == owner, _LIVE)
+        .values(lease_owner=None, claimable_at=now(), fence=executions.c.fence + 1)
+    )
+    return (await tx.connection.execute(statement)).rowcount
+
+
+async def judged_by(tx: Transaction, execution_id: str, fence: int, validation_id: str) -> Run | None:
+    """Point the execution at its newest validation; None where the fence was raised."""
+    return await _advance(tx, execution_id, fence, latest_validation_id=validation_id)
+
+
+async def validation_seconds_left(tx: Transaction, execution_id: str) -> float:
+    """How long until the execution's validation deadline; negative once it has passed."""
+    statement = select(executions.c.validation_deadline, now()).where(executions.c.id == execution_id)
+    deadline, present = (await tx.connection.execute(statement)).one()
+    seconds: float = (deadline - present).total_seconds()
+    return seconds
+
+
+async def queued_beyond(tx: Transaction, limit: int) -> bool:
+    """Whether at least `limit` executions wait for their turn."""
+    some = select(executions.c.id).where(executions.c.state == ExecutionState.QUEUED).limit(limit).subquery()
+    return (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one() >= limit
+
+
+async def next_due_seconds(tx: Transaction, runner: str) -> float | None:
+    """How long until the next execution of a runner may be claimed; None where none is live."""
+    statement = select(func.min(executions.c.claimable_at), now()).where(_LIVE, executions.c.runner == runner)
+    earliest, present = (await tx.connection.execute(statement)).one()
+    return None if earliest is None else max(0.0, (earliest - present).total_seconds())
+
+
+# ------------------------------------------------------------------------------------------------------------ reads
+
+
+def _in_scope(table: FromClause, scope: Scope) -> ColumnElement[bool]:
+    if scope.owner_id is None:
+        return and_(True)  # noqa: FBT003  (SQL's true)
+    owned = select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == scope.owner_id)
+    return owned.exists()
+
+
+def _listed(scope: Scope) -> Callable[[FromClause], Select[Any]]:
+    def build(table: FromClause) -> Select[Any]:
+        return select(table).where(_in_scope(table, scope))
+
+    return build
+
+
+async def get_many(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[Execution | None]:
+    """Executions by id within the scope, in the order asked for."""
+    statement = _listed(scope)(executions).where(executions.c.id.in_(ids_in(tx, execution_ids)))
+    by_id = {row.id: rows.execution(row) for row in await tx.connection.execute(statement)}
+    return [by_id.get(execution_id) for execution_id in execution_ids]
+
+
+async def of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], page: Page) -> list[PageOf[Execution]]:
+    """The same page of many jobs' executions, in the order of their numbers."""
+    return await pages_of_parents(tx, executions, _listed(scope), "job_id", job_ids, IN_ORDER, page, rows.execution)
+
+
+async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[int]:
+    """How many executions each job has."""
+    return await counts_of_parents(tx, executions, _listed(scope), "job_id", job_ids)

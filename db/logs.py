@@ -1,0 +1,191 @@
+"""Statements on the log. Entries are appended, never changed; purging empties payloads only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, select
+
+from db import rows
+from db.models import job_logs
+from db.paging import Key, counts_of_parents, ids_in, page_of_list, pages_of_parents
+from db.records import JobLogType
+from db.types import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from db.records import Job, JobLog, JobLogFilter, LogEntry, Page, PageOf, Scope
+    from db.session import Transaction
+
+OLDEST_FIRST = Key(("seq",))
+REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
+_WITHOUT_PAYLOAD = tuple(column.name for column in job_logs.c if column.name not in {"payload", "answers", "owner_id"})
+
+
+async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> None:
+    """Append one entry. The transaction holds the job's lock (`jobs.lock`), or has created the job."""
+    statement = (
+        insert(job_logs)
+        .inline()
+        .values(
+            id=log_id,
+            job_id=job.id,
+            owner_id=job.owner.id,
+            execution_id=entry.execution_id,
+            attempt=entry.attempt,
+            timestamp=now(),
+            type=entry.type,
+            status=entry.status,
+            message=entry.message,
+            payload=entry.payload,
+            payload_state=entry.payload_state,
+            payload_bytes=entry.payload_bytes,
+            from_status=entry.from_status,
+            to_status=entry.to_status,
+            http_status=entry.http_status,
+            duration_ms=entry.duration_ms,
+            error_code=entry.error_code,
+            trace_id=entry.trace_id,
+            answers=entry.answers,
+            **rows.actor_columns("actor", entry.actor),
+        )
+    )
+    await tx.connection.execute(statement)
+    tx.logged_jobs.add(job.id)
+
+
+async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:
+    """The execution's request entries that no response entry closes, oldest first; without payloads."""
+    closing = job_logs.alias("closing")
+    statement = (
+        _entries(job_logs, payload=False)
+        .where(
+            job_logs.c.execution_id == execution_id,
+            job_logs.c.type.in_(REQUESTS),
+            ~select(closing.c.seq).where(closing.c.answers == job_logs.c.id).exists(),
+        )
+        .order_by(job_logs.c.seq)
+    )
+    return [rows.log(row) for row in await tx.connection.execute(statement)]
+
+
+async def get_many(tx: Transaction, scope: Scope, log_ids: Sequence[str], *, payload: bool) -> list[JobLog | None]:
+    """Entries by id within the scope, in the order asked for."""
+    statement = _entries(job_logs, payload=payload).where(
+        job_logs.c.id.in_(ids_in(tx, log_ids)), _visible(job_logs, scope)
+    )
+    by_id = {row.id: rows.log(row) for row in await tx.connection.execute(statement)}
+    return [by_id.get(log_id) for log_id in log_ids]
+
+
+async def payloads(tx: Transaction, scope: Scope, log_ids: Sequence[str]) -> list[Any]:
+    """The payloads of entries within the scope, in the order asked for; None for an unknown one."""
+    statement = select(job_logs.c.id, job_logs.c.payload).where(
+        job_logs.c.id.in_(ids_in(tx, log_ids)), _visible(job_logs, scope)
+    )
+    by_id = {row.id: row.payload for row in await tx.connection.execute(statement)}
+    return [by_id.get(log_id) for log_id in log_ids]
+
+
+async def of_jobs(
+    tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter, page: Page, *, payload: bool
+) -> list[PageOf[JobLog]]:
+    """The same page of many jobs' logs."""
+    build = _listed(scope, wanted, payload=payload)
+    return await pages_of_parents(tx, job_logs, build, "job_id", job_ids, OLDEST_FIRST, page, rows.log)
+
+
+async def of_executions(
+    tx: Transaction,
+    scope: Scope,
+    execution_ids: Sequence[str],
+    wanted: JobLogFilter,
+    page: Page,
+    *,
+    payload: bool,
+) -> list[PageOf[JobLog]]:
+    """The same page of many executions' logs."""
+    build = _listed(scope, wanted, payload=payload)
+    return await pages_of_parents(tx, job_logs, build, "execution_id", execution_ids, OLDEST_FIRST, page, rows.log)
+
+
+async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter) -> list[int]:
+    """How many entries each job's log has."""
+    return await counts_of_parents(tx, job_logs, _listed(scope, wanted, payload=False), "job_id", job_ids)
+
+
+async def count_of_executions(
+    tx: Transaction, scope: Scope, execution_ids: Sequence[str], wanted: JobLogFilter
+) -> list[int]:
+    """How many entries each execution's log has."""
+    build = _listed(scope, wanted, payload=False)
+    return await counts_of_parents(tx, job_logs, build, "execution_id", execution_ids)
+
+
+async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, *, payload: bool) -> PageOf[JobLog]:
+    """Entries across jobs, oldest first."""
+    build = _listed(scope, wanted, payload=payload)
+    return await page_of_list(tx, job_logs, build, OLDEST_FIRST, page, rows.log)
+
+
+async def count(tx: Transaction, scope: Scope, wanted: JobLogFilter) -> int:
+    """How many entries that list has."""
+    statement = _listed(scope, wanted, payload=False)(job_logs).with_only_columns(func.count())
+    return (await tx.connection.execute(statement)).scalar_one()
+
+
+async def newest(tx: Transaction, job_id: str) -> int:
+    """The number of a job's newest entry, 0 where it has none. A job's entries commit in their order."""
+    statement = select(func.max(job_logs.c.seq)).where(job_logs.c.job_id == job_id)
+    return (await tx.connection.execute(statement)).scalar_one() or 0
+
+
+async def after(
+    tx: Transaction,
+    scope: Scope,
+    cursor: int,
+    *,
+    limit: int,
+    job_id: str | None = None,
+    up_to: int | None = None,
+    only: JobLogType | None = None,
+    payload: bool = False,
+) -> list[JobLog]:
+    """Entries numbered above the cursor (and at most `up_to`), oldest first: what a follower reads next."""
+    statement = _entries(job_logs, payload=payload).where(job_logs.c.seq > cursor, _visible(job_logs, scope))
+    if job_id is not None:
+        statement = statement.where(job_logs.c.job_id == job_id)
+    if up_to is not None:
+        statement = statement.where(job_logs.c.seq <= up_to)
+    if only is not None:
+        statement = statement.where(job_logs.c.type == only)
+    statement = statement.order_by(job_logs.c.seq).limit(limit)
+    return [rows.log(row) for row in await tx.connection.execute(statement)]
+
+
+def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:
+    return and_(True) if scope.owner_id is None else table.c.owner_id == scope.owner_id  # noqa: FBT003  (SQL's true)
+
+
+def _entries(table: FromClause, *, payload: bool) -> Select[Any]:
+    columns = [table.c[name] for name in _WITHOUT_PAYLOAD]
+    return select(*columns, table.c.payload) if payload else select(*columns)
+
+
+def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Callable[[FromClause], Select[Any]]:
+    def build(table: FromClause) -> Select[Any]:
+        statement = _entries(table, payload=payload).where(_visible(table, scope))
+        if wanted.types is not None:
+            statement = statement.where(table.c.type.in_(wanted.types))
+        if wanted.statuses is not None:
+            statement = statement.where(table.c.status.in_(wanted.statuses))
+        if wanted.execution_id is not None:
+            statement = statement.where(table.c.execution_id == wanted.execution_id)
+        if wanted.after is not None:
+            statement = statement.where(table.c.timestamp > wanted.after)
+        if wanted.before is not None:
+            statement = statement.where(table.c.timestamp < wanted.before)
+        return statement
+
+    return build

@@ -1,0 +1,398 @@
+"""What the tables hold, as frozen values: the one vocabulary that every layer above may share.
+
+Standard library only. A record is what a statement function returns; nothing here knows SQL or GraphQL.
+Times are aware datetimes in UTC by the database's clock. JSON values are plain Python values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+R = TypeVar("R")
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+
+class Role(StrEnum):
+    """What a person may do; the system itself has none."""
+
+    CLIENT = "client"
+    ADMIN = "admin"
+
+
+class JobStatus(StrEnum):
+    """The customer's five statuses. Nuance lives in the execution, never in a sixth."""
+
+    PENDING = "pending"
+    ASSIGNED = "assigned"
+    IN_EXECUTION = "in_execution"
+    RESUBMISSION_REQUIRED = "resubmission_required"
+    COMPLETED = "completed"
+
+
+class ExecutionState(StrEnum):
+    """Where an execution stands. The job is IN_EXECUTION until FINISHED."""
+
+    QUEUED = "queued"
+    CALLING_AGENT = "calling_agent"
+    VALIDATING = "validating"
+    WAITING_RETRY = "waiting_retry"
+    FINISHED = "finished"
+
+
+class ExecutionOutcome(StrEnum):
+    """How an execution ended."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+    OUTPUT_INVALID = "output_invalid"
+    INPUT_INVALID = "input_invalid"
+    AGENT_FAILED = "agent_failed"
+    AGENT_OUTCOME_UNKNOWN = "agent_outcome_unknown"
+    VALIDATOR_UNAVAILABLE = "validator_unavailable"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+class Verdict(StrEnum):
+    """What a check says of a criterion. Doubt is UNSURE and never resolves to PASS."""
+
+    PASS = "pass"  # noqa: S105  (a verdict, not a password)
+    FAIL = "fail"
+    UNSURE = "unsure"
+
+
+class JobLogType(StrEnum):
+    """The kinds of log entry; the first four are the customer's own words."""
+
+    AGENT_REQUEST = "agent_request"
+    AGENT_RESPONSE = "agent_response"
+    VALIDATOR_REQUEST = "validator_request"
+    VALIDATOR_RESPONSE = "validator_response"
+    STATUS_CHANGE = "status_change"
+    JOB_EDIT = "job_edit"
+    ADMIN_ACTION = "admin_action"
+
+
+class JobLogStatus(StrEnum):
+    """How the logged thing went. UNKNOWN: it may or may not have happened."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+
+class PayloadState(StrEnum):
+    """What is kept of a log entry's payload."""
+
+    STORED = "stored"
+    TRUNCATED = "truncated"
+    PURGED = "purged"
+
+
+class JobOrderField(StrEnum):
+    """What a list of jobs is ordered by."""
+
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+
+
+class OrderDirection(StrEnum):
+    """Ascending or descending."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did something: a person with a role, or the system itself (no id, no role)."""
+
+    id: str | None
+    display_name: str
+    role: Role | None
+
+
+SYSTEM = Actor(id=None, display_name="Signoff", role=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose jobs a read may see: one owner's, or everybody's where `owner_id` is None."""
+
+    owner_id: str | None
+
+
+EVERYTHING = Scope(owner_id=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A registered agent. `secret` is the encrypted credential, never the credential itself."""
+
+    id: str
+    name: str
+    executor: str
+    endpoint_url: str
+    input_schema: JsonValue
+    output_schema: JsonValue
+    input_mapping: Mapping[str, str] | None
+    timeout_seconds: float
+    max_concurrent_executions: int
+    idempotent: bool
+    enabled: bool
+    secret: str | None = field(repr=False)
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a credential is stored."""
+        return self.secret is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One acceptance criterion. At most one of `expression` (CEL) and `json_schema` is set; neither: judged."""
+
+    id: str
+    text: str
+    required: bool
+    expression: str | None = None
+    json_schema: JsonValue = None
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionResult:
+    """What was decided of one criterion, why, and by whom."""
+
+    criterion: Criterion
+    verdict: Verdict
+    rationale: str
+    evidence: tuple[str, ...]
+    decided_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobNotice:
+    """What the owner should know and do next. `code` is None while an execution still waits."""
+
+    code: ExecutionOutcome | None
+    message: str
+    retryable: bool
+    failed_criteria: tuple[CriterionResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands."""
+
+    id: str
+    revision: int
+    title: str
+    description: str
+    input: JsonValue
+    acceptance_criteria: tuple[Criterion, ...]
+    status: JobStatus
+    result: JsonValue
+    notice: JobNotice | None
+    agent_id: str | None
+    owner: Actor
+    latest_execution_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedJob:
+    """The job as an execution saw it at its start. Edits since do not reach the execution."""
+
+    id: str
+    title: str
+    description: str
+    input: JsonValue
+    acceptance_criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedAgent:
+    """The agent as an execution saw it at its start, without its credential."""
+
+    id: str
+    name: str
+    executor: str
+    endpoint_url: str
+    input_schema: JsonValue
+    output_schema: JsonValue
+    input_mapping: Mapping[str, str] | None
+    timeout_seconds: float
+    idempotent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One press of Execute: what clients see of it."""
+
+    id: str
+    job_id: str
+    number: int
+    job_revision: int
+    agent_id: str
+    state: ExecutionState
+    outcome: ExecutionOutcome | None
+    requested_by: Actor
+    idempotency_key: str
+    answer: JsonValue
+    latest_validation_id: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_retry_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything an execution needs to go on from its last durable step: its pins and its place."""
+
+    execution: Execution
+    runner: str
+    fence: int
+    takeovers: int
+    job: PinnedJob
+    agent: PinnedAgent
+    previous_execution_id: str | None
+    status_before: JobStatus
+    result_before: JsonValue
+    notice_before: JobNotice | None
+    request_digest: str | None
+    agent_tries: int
+    agent_responded: bool
+    answered: bool
+    validation_round: int
+    validation_seed: str = field(repr=False)
+    validator_calls: int
+    validator_tries: int
+    validation_deadline: datetime | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One run of the validator over one answer. Costs are US dollars, durations milliseconds."""
+
+    id: str
+    execution_id: str
+    number: int
+    validator: str
+    model: str | None
+    verdict: Verdict
+    criteria: tuple[CriterionResult, ...]
+    feedback: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    duration_ms: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """What a caller says when it appends to a job's log; the rest is assigned by the database."""
+
+    type: JobLogType
+    message: str
+    actor: Actor = SYSTEM
+    status: JobLogStatus = JobLogStatus.OK
+    execution_id: str | None = None
+    attempt: int | None = None
+    payload: JsonValue = None
+    from_status: JobStatus | None = None
+    to_status: JobStatus | None = None
+    http_status: int | None = None
+    duration_ms: int | None = None
+    error_code: str | None = None
+    trace_id: str | None = None
+    answers: str | None = None
+    """The id of the request entry that this response entry closes."""
+    payload_state: PayloadState = PayloadState.STORED
+    payload_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """One entry of a job's log. `seq` rises in commit order within a job; cursors are made of it."""
+
+    id: str
+    seq: int
+    job_id: str
+    execution_id: str | None
+    attempt: int | None
+    timestamp: datetime
+    type: JobLogType
+    status: JobLogStatus
+    message: str
+    actor: Actor
+    payload: JsonValue
+    payload_state: PayloadState
+    payload_bytes: int
+    from_status: JobStatus | None
+    to_status: JobStatus | None
+    http_status: int | None
+    duration_ms: int | None
+    error_code: str | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for: the first or last `limit` rows, strictly between two positions.
+
+    A position is the tuple of the list's sort key; the caller encodes and decodes it.
+    """
+
+    limit: int
+    backward: bool = False
+    after: tuple[str | int | datetime, ...] | None = None
+    before: tuple[str | int | datetime, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf(Generic[R]):
+    """The rows of one page in the list's order, and whether there are more on either side."""
+
+    rows: tuple[R, ...]
+    has_next: bool
+    has_previous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; every given part must hold."""
+
+    statuses: tuple[JobStatus, ...] | None = None
+    agent_ids: tuple[str, ...] | None = None
+    owner_ids: tuple[str, ...] | None = None
+    outcomes: tuple[ExecutionOutcome, ...] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    updated_after: datetime | None = None
+    in_execution_longer_than_seconds: float | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLogFilter:
+    """Which log entries; every given part must hold."""
+
+    types: tuple[JobLogType, ...] | None = None
+    statuses: tuple[JobLogStatus, ...] | None = None
+    execution_id: str | None = None
+    after: datetime | None = None
+    before: datetime | None = None

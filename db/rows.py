@@ -1,0 +1,236 @@
+"""Rows to records and back, once for every table: the only place that knows both forms."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from db.records import (
+    Actor,
+    Agent,
+    Criterion,
+    CriterionResult,
+    Execution,
+    ExecutionOutcome,
+    ExecutionState,
+    Job,
+    JobLog,
+    JobLogStatus,
+    JobLogType,
+    JobNotice,
+    JobStatus,
+    PayloadState,
+    PinnedAgent,
+    PinnedJob,
+    Role,
+    Run,
+    Validation,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+    from db.records import JsonValue
+
+
+def actor(id_: str | None, name: str, role: str | None) -> Actor:
+    """An actor from its three columns."""
+    return Actor(id=id_, display_name=name, role=Role(role) if role else None)
+
+
+def actor_columns(prefix: str, who: Actor) -> dict[str, str | None]:
+    """An actor as its three columns."""
+    return {f"{prefix}_id": who.id, f"{prefix}_name": who.display_name, f"{prefix}_role": who.role}
+
+
+def criteria_json(criteria: Sequence[Criterion]) -> JsonValue:
+    """Criteria as they are stored."""
+    return [asdict(criterion) for criterion in criteria]
+
+
+def criteria(stored: Any) -> tuple[Criterion, ...]:
+    """Criteria as they were stored."""
+    return tuple(Criterion(**item) for item in stored)
+
+
+def results_json(results: Sequence[CriterionResult]) -> JsonValue:
+    """Criterion results as they are stored."""
+    return [asdict(result) for result in results]
+
+
+def results(stored: Any) -> tuple[CriterionResult, ...]:
+    """Criterion results as they were stored."""
+    return tuple(
+        CriterionResult(
+            criterion=Criterion(**item["criterion"]),
+            verdict=Verdict(item["verdict"]),
+            rationale=item["rationale"],
+            evidence=tuple(item["evidence"]),
+            decided_by=item["decided_by"],
+        )
+        for item in stored
+    )
+
+
+def notice_json(notice: JobNotice | None) -> JsonValue:
+    """A notice as it is stored."""
+    return None if notice is None else asdict(notice)
+
+
+def notice(stored: Any) -> JobNotice | None:
+    """A notice as it was stored."""
+    if stored is None:
+        return None
+    return JobNotice(
+        code=ExecutionOutcome(stored["code"]) if stored["code"] else None,
+        message=stored["message"],
+        retryable=stored["retryable"],
+        failed_criteria=results(stored["failed_criteria"]),
+    )
+
+
+def agent(row: Row[Any]) -> Agent:
+    """An agent's row."""
+    return Agent(
+        id=row.id,
+        name=row.name,
+        executor=row.executor,
+        endpoint_url=row.endpoint_url,
+        input_schema=row.input_schema,
+        output_schema=row.output_schema,
+        input_mapping=row.input_mapping,
+        timeout_seconds=row.timeout_seconds,
+        max_concurrent_executions=row.max_concurrent_executions,
+        idempotent=row.idempotent,
+        enabled=row.enabled,
+        secret=row.secret,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def job(row: Row[Any]) -> Job:
+    """A job's row."""
+    return Job(
+        id=row.id,
+        revision=row.revision,
+        title=row.title,
+        description=row.description,
+        input=row.input,
+        acceptance_criteria=criteria(row.acceptance_criteria),
+        status=JobStatus(row.status),
+        result=row.result,
+        notice=notice(row.notice),
+        agent_id=row.agent_id,
+        owner=actor(row.owner_id, row.owner_name, row.owner_role),
+        latest_execution_id=row.latest_execution_id,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def execution(row: Row[Any]) -> Execution:
+    """An execution's row, as clients see it."""
+    return Execution(
+        id=row.id,
+        job_id=row.job_id,
+        number=row.number,
+        job_revision=row.job_revision,
+        agent_id=row.agent_id,
+        state=ExecutionState(row.state),
+        outcome=ExecutionOutcome(row.outcome) if row.outcome else None,
+        requested_by=actor(row.requested_by_id, row.requested_by_name, row.requested_by_role),
+        idempotency_key=row.idempotency_key,
+        answer=row.answer,
+        latest_validation_id=row.latest_validation_id,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        next_retry_at=row.next_retry_at,
+    )
+
+
+def pinned_job_json(pinned: PinnedJob) -> JsonValue:
+    """A pinned job as it is stored."""
+    return asdict(pinned)
+
+
+def pinned_agent_json(pinned: PinnedAgent) -> JsonValue:
+    """A pinned agent as it is stored."""
+    return asdict(pinned)
+
+
+def run(row: Row[Any]) -> Run:
+    """An execution's row, with all that running it needs."""
+    pinned_job: dict[str, Any] = row.pinned_job | {
+        "acceptance_criteria": criteria(row.pinned_job["acceptance_criteria"])
+    }
+    return Run(
+        execution=execution(row),
+        runner=row.runner,
+        fence=row.fence,
+        takeovers=row.takeovers,
+        job=PinnedJob(**pinned_job),
+        agent=PinnedAgent(**row.pinned_agent),
+        previous_execution_id=row.previous_execution_id,
+        status_before=JobStatus(row.status_before),
+        result_before=row.result_before,
+        notice_before=notice(row.notice_before),
+        request_digest=row.request_digest,
+        agent_tries=row.agent_tries,
+        agent_responded=row.agent_responded,
+        answered=row.answered,
+        validation_round=row.validation_round,
+        validation_seed=row.validation_seed,
+        validator_calls=row.validator_calls,
+        validator_tries=row.validator_tries,
+        validation_deadline=row.validation_deadline,
+        trace_id=row.trace_id,
+    )
+
+
+def validation(row: Row[Any]) -> Validation:
+    """A validation's row."""
+    return Validation(
+        id=row.id,
+        execution_id=row.execution_id,
+        number=row.number,
+        validator=row.validator,
+        model=row.model,
+        verdict=Verdict(row.verdict),
+        criteria=results(row.criteria),
+        feedback=row.feedback,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        cost_usd=row.cost_usd,
+        duration_ms=row.duration_ms,
+        created_at=row.created_at,
+    )
+
+
+def log(row: Row[Any]) -> JobLog:
+    """A log entry's row; the payload only where the statement selected it."""
+    return JobLog(
+        id=row.id,
+        seq=row.seq,
+        job_id=row.job_id,
+        execution_id=row.execution_id,
+        attempt=row.attempt,
+        timestamp=row.timestamp,
+        type=JobLogType(row.type),
+        status=JobLogStatus(row.status),
+        message=row.message,
+        actor=actor(row.actor_id, row.actor_name, row.actor_role),
+        payload=getattr(row, "payload", None),
+        payload_state=PayloadState(row.payload_state),
+        payload_bytes=row.payload_bytes,
+        from_status=JobStatus(row.from_status) if row.from_status else None,
+        to_status=JobStatus(row.to_status) if row.to_status else None,
+        http_status=row.http_status,
+        duration_ms=row.duration_ms,
+        error_code=row.error_code,
+        trace_id=row.trace_id,
+    )

@@ -1,0 +1,86 @@
+"""Column types and SQL expressions that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import BigInteger, DateTime, Float, Integer, String, Text, bindparam
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+    from db.records import JsonValue
+
+# Byte order on both databases, so that keyset pages and Python agree on what comes next.
+Id = String(collation="C").with_variant(String(), "sqlite")
+ByteText = Text(collation="C").with_variant(Text(), "sqlite")
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite keeps it as text with microseconds, which sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class CanonicalJson(TypeDecorator["JsonValue"]):
+    """JSON as one compact text on both databases: keys keep their order, numbers their form. None is SQL NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:
+        del dialect
+        return None if value is None else orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
+        del dialect
+        return None if value is None else orjson.loads(value)
+
+
+class _Moment(FunctionElement[datetime]):
+    """The start of the present statement by the database's clock, plus some seconds."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+@compiles(_Moment, "postgresql")
+def _moment_on_postgresql(element: _Moment, compiler: SQLCompiler, **kw: Any) -> str:
+    # statement_timestamp() is stable, so an index serves comparisons with it; clock_timestamp() is volatile.
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(statement_timestamp() + make_interval(secs => CAST({seconds} AS double precision)))"
+
+
+@compiles(_Moment, "sqlite")
+def _moment_on_sqlite(element: _Moment, compiler: SQLCompiler, **kw: Any) -> str:
+    # SQLite's clock has milliseconds; the zeros make its text as long as the one that a Python datetime is bound to.
+    seconds = compiler.process(element.clauses, **kw)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', CAST({seconds} AS text) || ' seconds')"
+
+
+def in_seconds(seconds: float) -> _Moment:
+    """SQL for the moment that many seconds from now (negative: ago), by the database's clock."""
+    return _Moment(bindparam(None, float(seconds), type_=Float(), unique=True))
+
+
+def now() -> _Moment:
+    """SQL for the present moment by the database's clock."""
+    return in_seconds(0)

@@ -1,0 +1,116 @@
+"""Statements on validations and on the replies that a validation under way has had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import FromClause, Select, and_, delete, func, insert, select
+
+from db import rows
+from db.models import executions, jobs, validations, validator_replies
+from db.paging import Key, counts_of_parents, ids_in, pages_of_parents
+from db.types import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from db.records import CriterionResult, JsonValue, Page, PageOf, Scope, Validation, Verdict
+    from db.session import Transaction
+
+IN_ORDER = Key(("number",))
+
+
+async def create(
+    tx: Transaction,
+    *,
+    validation_id: str,
+    execution_id: str,
+    validator: str,
+    model: str | None,
+    verdict: Verdict,
+    criteria: Sequence[CriterionResult],
+    feedback: str,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    cost_usd: float | None,
+    duration_ms: int,
+) -> Validation:
+    """Insert the execution's next validation."""
+    number = select(func.coalesce(func.max(validations.c.number), 0) + 1).where(
+        validations.c.execution_id == execution_id
+    )
+    statement = insert(validations).values(
+        id=validation_id,
+        execution_id=execution_id,
+        number=number.scalar_subquery(),
+        validator=validator,
+        model=model,
+        verdict=verdict,
+        criteria=rows.results_json(criteria),
+        feedback=feedback,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cost_usd=cost_usd,
+        duration_ms=duration_ms,
+        created_at=now(),
+    )
+    return rows.validation((await tx.connection.execute(statement.returning(validations))).one())
+
+
+async def keep_reply(
+    tx: Transaction, *, execution_id: str, round_: int, call: int, request_digest: str, reply: JsonValue
+) -> None:
+    """Keep the reply to the n-th call of a validation round until it settles."""
+    await tx.connection.execute(
+        insert(validator_replies).values(
+            execution_id=execution_id, round=round_, call=call, request_digest=request_digest, reply=reply
+        )
+    )
+
+
+async def replies(tx: Transaction, execution_id: str, round_: int) -> dict[int, tuple[str, Any]]:
+    """The kept replies of a round: call -> (digest of its request, reply)."""
+    statement = select(validator_replies).where(
+        validator_replies.c.execution_id == execution_id, validator_replies.c.round == round_
+    )
+    return {row.call: (row.request_digest, row.reply) for row in await tx.connection.execute(statement)}
+
+
+async def drop_replies(tx: Transaction, execution_id: str) -> None:
+    """Forget the kept replies: the validation has settled, and the log tells its story."""
+    await tx.connection.execute(delete(validator_replies).where(validator_replies.c.execution_id == execution_id))
+
+
+def _listed(scope: Scope) -> Callable[[FromClause], Select[Any]]:
+    def build(table: FromClause) -> Select[Any]:
+        if scope.owner_id is None:
+            return select(table)
+        owned = (
+            select(executions.c.id)
+            .join(jobs, jobs.c.id == executions.c.job_id)
+            .where(and_(executions.c.id == table.c.execution_id, jobs.c.owner_id == scope.owner_id))
+        )
+        return select(table).where(owned.exists())
+
+    return build
+
+
+async def get_many(tx: Transaction, scope: Scope, validation_ids: Sequence[str]) -> list[Validation | None]:
+    """Validations by id within the scope, in the order asked for."""
+    statement = _listed(scope)(validations).where(validations.c.id.in_(ids_in(tx, validation_ids)))
+    by_id = {row.id: rows.validation(row) for row in await tx.connection.execute(statement)}
+    return [by_id.get(validation_id) for validation_id in validation_ids]
+
+
+async def of_executions(
+    tx: Transaction, scope: Scope, execution_ids: Sequence[str], page: Page
+) -> list[PageOf[Validation]]:
+    """The same page of many executions' validations, in the order of their numbers."""
+    return await pages_of_parents(
+        tx, validations, _listed(scope), "execution_id", execution_ids, IN_ORDER, page, rows.validation
+    )
+
+
+async def count_of_executions(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[int]:
+    """How many validations each execution has."""
+    return await counts_of_parents(tx, validations, _listed(scope), "execution_id", execution_ids)
