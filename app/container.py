@@ -1,0 +1,131 @@
+"""The composition root: the one place that names adapters and wires them to each other."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from db.session import Database
+from services.agents import Agents
+from services.events.in_memory import InMemoryBus
+from services.executions.requests import Executions
+from services.executions.settle import Settling
+from services.executions.steps import Steps
+from services.executions.validation import RetryPolicy, Validating
+from services.executors.http_json import HttpJson
+from services.feed import Feed
+from services.guard import Guard
+from services.jobs import Jobs
+from services.journal import Journal, default_redaction
+from services.lifecycle import Lifecycle
+from services.logs import Logs
+from services.runners.in_process import InProcess
+from services.sandbox import Sandbox
+from services.validators.checks import Checks
+from services.validators.openai import OpenAIJudge, openai_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+    from services.agents import Secrets
+    from services.ports import Executor, Validator
+
+
+@dataclass(frozen=True)
+class Container:
+    """Everything that the entry points hand out."""
+
+    database: Database
+    bus: InMemoryBus
+    sandbox: Sandbox
+    journal: Journal
+    agents: Agents
+    jobs: Jobs
+    executions: Executions
+    logs: Logs
+    feed: Feed
+    steps: Steps
+    runner: InProcess
+    executors: Mapping[str, Executor]
+    validator: Validator
+    judge_configured: bool
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the container needs to know; times are in seconds, sizes in bytes."""
+
+    database_url: str
+    secrets: Secrets
+    openai_api_key: str | None = field(default=None, repr=False)
+    openai_base_url: str | None = None
+    openai_model: str = "gpt-4.1-mini"
+    openai_timeout_seconds: float = 120
+    allowed_networks: Sequence[IPv4Network | IPv6Network] = ()
+    lease_seconds: float = 30
+    drain_seconds: float = 20
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    executions_in_flight: int = 1_000
+    executions_queued: int = 10_000
+    log_payload_bytes: int = 256 * 1024
+    feed_poll_seconds: float = 2
+    extra_executors: Sequence[tuple[str, Executor]] = ()
+    validator: Validator | None = None
+    """Judges instead of OpenAI."""
+
+
+@asynccontextmanager
+async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
+    """Wire everything and run executions while the context is open. The database is at its newest revision.
+
+    Raises ValueError for an OpenAI key that is none.
+    """
+    bus = InMemoryBus()
+    async with AsyncExitStack() as stack:
+        database = Database.open(wiring.database_url, on_commit=bus.ring)
+        stack.push_async_callback(database.close)
+        sandbox = await stack.enter_async_context(Sandbox())
+        client = None
+        if wiring.openai_api_key:
+            client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
+            stack.push_async_callback(client.close)
+        validator = wiring.validator or OpenAIJudge(client, wiring.openai_model)
+        guard = Guard(tuple(wiring.allowed_networks))
+        executors: Mapping[str, Executor] = {"http_json": HttpJson(sandbox, guard), **dict(wiring.extra_executors)}
+        journal = Journal(default_redaction(), wiring.log_payload_bytes)
+        lifecycle = Lifecycle(journal)
+        settling = Settling(lifecycle, journal)
+        validating = Validating(database, journal, settling, Checks(sandbox), validator, wiring.retry)
+        steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
+        runner = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
+        jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner)
+        executions = Executions(
+            database,
+            jobs,
+            lifecycle,
+            settling,
+            steps,
+            runner,
+            bus,
+            wiring.retry.deadline_seconds,
+            wiring.executions_queued,
+        )
+        await stack.enter_async_context(runner.run(steps, wiring.drain_seconds))
+        yield Container(
+            database=database,
+            bus=bus,
+            sandbox=sandbox,
+            journal=journal,
+            agents=Agents(database, sandbox, wiring.secrets, executors.keys(), guard.endpoint_problem),
+            jobs=jobs,
+            executions=executions,
+            logs=Logs(database),
+            feed=Feed(database, bus, wiring.feed_poll_seconds),
+            steps=steps,
+            runner=runner,
+            executors=executors,
+            validator=validator,
+            judge_configured=client is not None or wiring.validator is not None,
+        )

@@ -1,0 +1,233 @@
+"""Registering agents and keeping them up to date: admins only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from db import agents as agent_rows
+from services import cursors, ids, inputs
+from services.refusals import Refusal, invalid, not_found
+from services.viewer import admins_only
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from db.records import Agent, JsonValue, Page, PageOf
+    from db.session import Database
+    from services.sandbox import Sandbox
+    from services.viewer import Viewer
+
+LONGEST_TIMEOUT_SECONDS = 900
+LARGEST_CONCURRENCY = 1_000
+URL_CHARACTERS = 2_000
+MAPPED_PROPERTIES = 100
+
+
+class Secrets(Protocol):
+    """Encrypts agents' credentials."""
+
+    def encrypt(self, credential: str) -> str:
+        """Return the credential as it is stored."""
+        ...
+
+    def decrypt(self, stored: str) -> str:
+        """Return the credential. Raises ValueError where no known key fits."""
+        ...
+
+
+class EndpointCheck(Protocol):
+    """Says why an agent may not live at a URL, or None where it may."""
+
+    async def __call__(self, url: str, /) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class AgentDraft:
+    """An agent as an admin wrote it."""
+
+    name: str
+    endpoint_url: str
+    executor: str = "http_json"
+    input_schema: JsonValue = None
+    output_schema: JsonValue = None
+    input_mapping: JsonValue = None
+    timeout_seconds: float = 60
+    max_concurrent_executions: int = 16
+    idempotent: bool = False
+    enabled: bool = True
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class AgentResult:
+    """What became of a mutation of an agent."""
+
+    agent: Agent | None
+    user_errors: tuple[Refusal, ...] = ()
+
+
+# What an admin may clear by writing null; null elsewhere is a mistake.
+CLEARABLE = frozenset({"input_schema", "output_schema", "input_mapping", "secret"})
+_CAMEL = {
+    "endpoint_url": "endpointUrl",
+    "input_schema": "inputSchema",
+    "output_schema": "outputSchema",
+    "input_mapping": "inputMapping",
+    "timeout_seconds": "timeoutSeconds",
+    "max_concurrent_executions": "maxConcurrentExecutions",
+}
+
+
+@dataclass(frozen=True)
+class Agents:
+    """Use cases on agents."""
+
+    database: Database
+    sandbox: Sandbox
+    secrets: Secrets
+    executors: Collection[str]
+    endpoint_problem: EndpointCheck
+
+    async def create(self, viewer: Viewer, draft: AgentDraft) -> AgentResult:
+        """Register an agent."""
+        refused = admins_only(viewer, "register an agent") or await self._problem(draft)
+        if refused is not None:
+            return AgentResult(None, (refused,))
+        async with self.database.begin() as tx:
+            agent = await agent_rows.create(tx, {"id": ids.new_id(ids.AGENT), **self._columns(draft)})
+        return AgentResult(agent)
+
+    async def update(self, viewer: Viewer, agent_id: str, changes: Mapping[str, Any]) -> AgentResult:
+        """Change the fields given (names of AgentDraft; None clears where it can be empty)."""
+        refused = admins_only(viewer, "edit an agent")
+        if refused is not None:
+            return AgentResult(None, (refused,))
+        agent = await self._get(agent_id)
+        if agent is None:
+            return AgentResult(None, (not_found("agent", agent_id, "agentId"),))
+        for name, value in changes.items():
+            if value is None and name not in CLEARABLE:
+                path = _CAMEL.get(name, name)
+                return AgentResult(agent, (invalid(f"{path} cannot be null: leave it out to keep it.", path),))
+        present = AgentDraft(**{name: getattr(agent, name) for name in AgentDraft.__dataclass_fields__})
+        draft = replace(present, **changes)
+        refused = await self._problem(draft, changes)
+        if refused is not None:
+            return AgentResult(agent, (refused,))
+        columns = {name: value for name, value in self._columns(draft).items() if name in changes}
+        async with self.database.begin() as tx:
+            changed = await agent_rows.change(tx, agent_id, columns)
+        return AgentResult(changed)
+
+    def _columns(self, draft: AgentDraft) -> dict[str, Any]:
+        columns = dict(vars(draft))
+        columns["secret"] = None if draft.secret is None else self.secrets.encrypt(draft.secret)
+        return columns
+
+    async def _problem(self, draft: AgentDraft, changed: Collection[str] | None = None) -> Refusal | None:
+        """What is wrong with a draft; of an edit only the changed fields are looked at."""
+
+        def given(name: str) -> bool:
+            return changed is None or name in changed
+
+        refused = _text_problem(draft, given)
+        if refused is not None:
+            return refused
+        if draft.executor not in self.executors:
+            known = ", ".join(sorted(self.executors))
+            return invalid(f"There is no executor {draft.executor!r} here; installed: {known}.", "executor")
+        # `not <=` and not `>`: NaN is in no range.
+        if not 0 < draft.timeout_seconds <= LONGEST_TIMEOUT_SECONDS:
+            return invalid(f"timeoutSeconds must be above 0 and at most {LONGEST_TIMEOUT_SECONDS}.", "timeoutSeconds")
+        if not 1 <= draft.max_concurrent_executions <= LARGEST_CONCURRENCY:
+            return invalid(
+                f"maxConcurrentExecutions must be between 1 and {LARGEST_CONCURRENCY}.",
+                "maxConcurrentExecutions",
+            )
+        for name in ("input_schema", "output_schema"):
+            value = getattr(draft, name)
+            if given(name) and value is not None:
+                refused = await inputs.schema(value, (_CAMEL[name],), self.sandbox)
+                if refused is not None:
+                    return refused
+        if given("input_mapping") and draft.input_mapping is not None:
+            refused = await self._mapping_problem(draft.input_mapping)
+            if refused is not None:
+                return refused
+        if given("endpoint_url"):
+            problem = await self.endpoint_problem(draft.endpoint_url)
+            if problem is not None:
+                return invalid(problem, "endpointUrl")
+        return None
+
+    async def _mapping_problem(self, mapping: JsonValue) -> Refusal | None:
+        path = "inputMapping"
+        if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
+            return invalid("inputMapping must be an object of property names and CEL expressions.", path)
+        if len(mapping) > MAPPED_PROPERTIES:
+            return invalid(f"inputMapping has at most {MAPPED_PROPERTIES} properties.", path)
+        refused = inputs.json(mapping, (path,), inputs.JOB_INPUT_BYTES)
+        if refused is not None:
+            return refused
+        for name, expression in mapping.items():
+            problems = await self.sandbox.check_expression(str(expression), variables=("job", "previous"))
+            if problems:
+                return invalid(f"The expression of {name!r} is not valid: {problems[0]}", path, name)
+        return None
+
+    async def _get(self, agent_id: str) -> Agent | None:
+        if not ids.is_id(ids.AGENT, agent_id):
+            return None
+        async with self.database.read() as tx:
+            return await agent_rows.get(tx, agent_id)
+
+    # ------------------------------------------------------------------------------------------------------ reads
+
+    async def get(self, viewer: Viewer, agent_id: str) -> Agent | None:
+        """One agent that the viewer may see: a client sees enabled ones."""
+        agent = await self._get(agent_id)
+        return agent if agent is not None and (agent.enabled or viewer.is_admin) else None
+
+    async def get_many(self, agent_ids: Sequence[str]) -> Sequence[Agent | None]:
+        """Agents by ids that come from jobs and executions which the viewer sees, disabled or not."""
+        async with self.database.read() as tx:
+            return await agent_rows.get_many(tx, agent_ids)
+
+    async def page(self, viewer: Viewer, page: Page) -> PageOf[Agent]:
+        """Agents that the viewer may see, newest first."""
+        async with self.database.read() as tx:
+            return await agent_rows.page(tx, page, only_enabled=not viewer.is_admin)
+
+    async def count(self, viewer: Viewer) -> int:
+        """How many agents that list has."""
+        async with self.database.read() as tx:
+            return await agent_rows.count(tx, only_enabled=not viewer.is_admin)
+
+
+def _text_problem(draft: AgentDraft, given: Callable[[str], bool]) -> Refusal | None:
+    texts = (
+        ("name", draft.name, inputs.NAME_CHARACTERS),
+        ("endpoint_url", draft.endpoint_url, URL_CHARACTERS),
+        ("secret", draft.secret, 4_000),
+    )
+    for name, value, longest in texts:
+        if given(name) and value is not None:
+            refused = inputs.text(value, (_CAMEL.get(name, name),), longest)
+            if refused is not None:
+                return refused
+    return None
+
+
+_CURSOR = "a"
+
+
+def cursor_of(agent: Agent) -> str:
+    """The cursor of an agent in the list of agents."""
+    return cursors.encode(_CURSOR, agent.created_at, agent.id)
+
+
+def position(cursor: str) -> cursors.Position:
+    """Read a cursor of the list of agents. Raises BadRequestError."""
+    return cursors.decode(_CURSOR, (datetime, str), cursor)

@@ -1,0 +1,58 @@
+"""The bus within one process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class _Bell:
+    """Rung any number of times between two waits, it has rung once: there is nothing to queue."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            return False
+        self._rung.clear()
+        return True
+
+
+class InMemoryBus:
+    """Rings followers on the event loop that it is used on."""
+
+    def __init__(self) -> None:
+        # The followers of one job, and under None those of all jobs.
+        self._bells: dict[str | None, set[_Bell]] = {}
+
+    def ring(self, job_ids: frozenset[str]) -> None:
+        """Ring at once the bells of these jobs and those of all jobs."""
+        if not job_ids:
+            return
+        for job_id in (*job_ids, None):
+            for bell in self._bells.get(job_id, ()):
+                bell.ring()
+
+    @asynccontextmanager
+    async def listen(self, job_id: str | None) -> AsyncGenerator[_Bell]:
+        """Follow one job or, with None, all of them, until the context is left."""
+        bell = _Bell()
+        self._bells.setdefault(job_id, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            bells = self._bells[job_id]
+            bells.discard(bell)
+            if not bells:
+                del self._bells[job_id]

@@ -1,0 +1,1 @@
+"""Executions: started by a person, run step by step, settled once."""

@@ -1,0 +1,168 @@
+"""How an execution ends: its outcome, the job's status, result and notice, in one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from db import executions as execution_rows
+from db import logs as log_rows
+from db import validations as validation_rows
+from db.records import (
+    SYSTEM,
+    ExecutionOutcome,
+    JobLogStatus,
+    JobLogType,
+    JobNotice,
+    JobStatus,
+    LogEntry,
+    Verdict,
+)
+from services.lifecycle import SETTLED_STATUS, Cause
+
+if TYPE_CHECKING:
+    from db.records import Actor, CriterionResult, Job, JobLog, Run
+    from db.session import Transaction
+    from services.journal import Journal
+    from services.lifecycle import Lifecycle
+
+_RESPONSE_TO = {
+    JobLogType.AGENT_REQUEST: JobLogType.AGENT_RESPONSE,
+    JobLogType.VALIDATOR_REQUEST: JobLogType.VALIDATOR_RESPONSE,
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """An outcome and what people are told: `message` in the log, `notice` on the job."""
+
+    outcome: ExecutionOutcome
+    message: str
+    notice: JobNotice | None = None
+    error_code: str | None = None
+    actor: Actor = SYSTEM
+
+
+def ended(outcome: ExecutionOutcome, message: str, *, retryable: bool = True, code: str | None = None) -> Ending:
+    """An ending without criteria: the notice says the same as the log."""
+    return Ending(outcome, message, JobNotice(outcome, message, retryable), error_code=code)
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Ends executions."""
+
+    lifecycle: Lifecycle
+    journal: Journal
+
+    async def settle(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job | None:
+        """End the live execution of a locked job; None where somebody raised its fence, and nothing was written."""
+        execution = run.execution
+        if await execution_rows.finish(tx, execution.id, run.fence, ending.outcome) is None:
+            return None
+        await execution_rows.free_slot(tx, execution.id)
+        await validation_rows.drop_replies(tx, execution.id)
+        to = SETTLED_STATUS[ending.outcome]
+        cause = Cause.SETTLE
+        result = execution.answer if to is JobStatus.COMPLETED else None
+        if to is None:
+            to, cause, result = run.status_before, Cause.RESTORE, run.result_before
+        return await self.lifecycle.change(
+            tx,
+            job,
+            to,
+            cause,
+            ending.actor,
+            ending.message,
+            result=result,
+            notice=ending.notice,
+            entry={"execution_id": execution.id, "error_code": ending.error_code, "trace_id": run.trace_id},
+        )
+
+    async def end_from_outside(
+        self, tx: Transaction, job: Job, run: Run, outcome: ExecutionOutcome, actor: Actor, message: str
+    ) -> Job:
+        """Cancel or supersede the live execution of a locked job. What arrives for it later is dropped."""
+        for request in await log_rows.open_requests(tx, run.execution.id):
+            await self.close_unknown(tx, job, run, request, f"{message}: its answer was not waited for", actor)
+        notice = JobNotice(outcome, message + ".", retryable=True)
+        ended_job = await self.settle(tx, job, run, Ending(outcome, message, notice, actor=actor))
+        if ended_job is None:
+            fault = f"{run.execution.id} changed under its job's lock"
+            raise RuntimeError(fault)
+        return ended_job
+
+    async def close_unknown(
+        self, tx: Transaction, job: Job, run: Run, request: JobLog, message: str, actor: Actor = SYSTEM
+    ) -> None:
+        """Close a request entry whose answer nobody has."""
+        await self.journal.append(
+            tx,
+            job,
+            LogEntry(
+                type=_RESPONSE_TO[request.type],
+                status=JobLogStatus.UNKNOWN,
+                message=message,
+                actor=actor,
+                execution_id=run.execution.id,
+                attempt=request.attempt,
+                error_code="outcome_unknown",
+                trace_id=run.trace_id,
+                answers=request.id,
+            ),
+        )
+
+
+def judged(verdict: Verdict, results: tuple[CriterionResult, ...], advice: str | None) -> Ending:
+    """The ending that a verdict leads to, with a notice that names what to mend."""
+    if verdict is Verdict.PASS:
+        return Ending(ExecutionOutcome.ACCEPTED, "Accepted: every required criterion passed")
+    missed = tuple(result for result in results if result.criterion.required and result.verdict is not Verdict.PASS)
+    failed = tuple(result for result in missed if result.verdict is Verdict.FAIL)
+    if failed:
+        names = _listed(failed)
+        return Ending(
+            ExecutionOutcome.REJECTED,
+            f"Rejected: {names} failed",
+            JobNotice(
+                ExecutionOutcome.REJECTED,
+                f"The result was not accepted: {names} failed. Execute again, and the agent is told what to mend;"
+                " or edit the job first.",
+                retryable=True,
+                failed_criteria=failed,
+            ),
+        )
+    names = _listed(missed)
+    what_next = advice or "Look at the answer yourself: validate again, edit the criteria or execute again."
+    return Ending(
+        ExecutionOutcome.UNDECIDED,
+        f"Undecided: {names} could not be decided",
+        JobNotice(
+            ExecutionOutcome.UNDECIDED,
+            f"No criterion failed, but {names} could not be decided. {what_next}",
+            retryable=True,
+            failed_criteria=missed,
+        ),
+    )
+
+
+def _listed(results: tuple[CriterionResult, ...]) -> str:
+    """Name up to three criteria by their texts."""
+    shown = [f"“{_short(result.criterion.text)}”" for result in results[:3]]
+    if len(results) > len(shown):
+        shown.append(f"{len(results) - len(shown)} more")
+    return ", ".join(shown[:-1]) + " and " + shown[-1] if len(shown) > 1 else shown[0]
+
+
+def _short(text: str, longest: int = 80) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def feedback(results: tuple[CriterionResult, ...]) -> str:
+    """What the agent and the owner are told to do better: one line for each required criterion not passed."""
+    return "\n".join(
+        f"- {_short(result.criterion.text, 200)}: {result.rationale}"
+        for result in results
+        if result.criterion.required and result.verdict is not Verdict.PASS
+    )

@@ -1,0 +1,418 @@
+"""The steps of an execution: call the agent, validate its answer, settle.
+
+Each durable step is a short transaction of its own, none is open across the network, and each is a compare-and-set
+on the execution's fence. `run` goes on from the last durable step, whoever did it: the same functions serve the
+first run, a retry and the take-over after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from db import agents as agent_rows
+from db import executions as execution_rows
+from db import logs as log_rows
+from db import validations as validation_rows
+from db.records import (
+    EVERYTHING,
+    ExecutionOutcome,
+    ExecutionState,
+    JobLogStatus,
+    JobLogType,
+    LogEntry,
+    Verdict,
+)
+from services.executions.claims import Counters, LostError, hold, lock_job
+from services.executions.settle import Ending, ended
+from services.ports import (
+    AgentAnswer,
+    AgentError,
+    AgentTroubleKind,
+    Delivery,
+    FailedCriterion,
+    InputInvalidError,
+    Previous,
+)
+from services.sandbox import TooCostlyError
+from services.strict_json import digest
+from services.trace import current_trace_id, traceparent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from db.records import Job, Run
+    from db.session import Database, Transaction
+    from services.agents import Secrets
+    from services.executions.claims import Claim
+    from services.executions.settle import Settling
+    from services.executions.validation import Validating
+    from services.journal import Journal
+    from services.ports import AgentRequest, Executor
+    from services.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+# Three tries pass a restart of the agent; more would keep a person waiting for a dead one.
+AGENT_TRIES = 3
+# A process that dies five times over one execution dies of it.
+LARGEST_TAKEOVERS = 5
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Runs executions that were claimed."""
+
+    database: Database
+    journal: Journal
+    settling: Settling
+    executors: Mapping[str, Executor]
+    validating: Validating
+    sandbox: Sandbox
+    secrets: Secrets
+    counters: Counters = field(default_factory=Counters)
+
+    async def run(self, claim: Claim) -> None:
+        """Go on with an execution until it is finished, waits for its validator, or is no longer this process's."""
+        try:
+            while True:
+                async with self.database.read() as tx:
+                    run = await execution_rows.run(tx, claim.execution_id)
+                if run is None or run.fence != claim.fence or run.execution.state is ExecutionState.FINISHED:
+                    return
+                current_trace_id.set(run.trace_id)
+                if run.takeovers > LARGEST_TAKEOVERS:
+                    await self._give_up(claim, run)
+                elif not run.answered:
+                    await self._call_agent(claim, run)
+                else:
+                    await self.validating.validate(claim, run)
+                    return
+        except LostError:
+            self.counters.lost_claims += 1
+
+    # ------------------------------------------------------------------------------------------------- the agent
+
+    async def _call_agent(self, claim: Claim, run: Run) -> None:
+        """Prepare the request from what is pinned, send it, and keep the answer or settle without one."""
+        if await self._settle_interrupted(claim, run):
+            return None
+        executor = self.executors.get(run.agent.executor)
+        if executor is None:
+            message = f"No executor {run.agent.executor!r} is installed here: the agent was not called."
+            return await self._settle(claim, run, ended(ExecutionOutcome.AGENT_FAILED, message, code="no_executor"))
+        try:
+            request = await self.prepare(run, executor)
+        except InputInvalidError as error:
+            message = f"The job's data does not fit the agent's input, so it was not called: {error}"
+            return await self._settle(claim, run, ended(ExecutionOutcome.INPUT_INVALID, message, code="input_invalid"))
+        return await self._send(claim, run, executor, request)
+
+    async def prepare(self, run: Run, executor: Executor) -> AgentRequest:
+        """Build the request and check it against the agent's input schema. Raises InputInvalidError."""
+        previous = await self.previous(run.previous_execution_id)
+        request = await executor.prepare(run.job, run.agent, previous)
+        if run.agent.input_schema is not None:
+            try:
+                errors = await self.sandbox.validate(run.agent.input_schema, request.body)
+            except TooCostlyError as error:
+                raise InputInvalidError([f"the input schema is too costly to check: {error}"]) from error
+            if errors:
+                raise InputInvalidError(errors)
+        return request
+
+    async def previous(self, execution_id: str | None) -> Previous | None:
+        """What the attempt before says to mend."""
+        if execution_id is None:
+            return None
+        async with self.database.read() as tx:
+            (execution,) = await execution_rows.get_many(tx, EVERYTHING, [execution_id])
+            if execution is None or execution.latest_validation_id is None:
+                return None
+            (validation,) = await validation_rows.get_many(tx, EVERYTHING, [execution.latest_validation_id])
+        if validation is None:
+            return None
+        missed = tuple(
+            FailedCriterion(result.criterion.id, result.criterion.text, result.rationale, result.evidence)
+            for result in validation.criteria
+            if result.criterion.required and result.verdict is not Verdict.PASS
+        )
+        return Previous(execution.answer, validation.feedback, missed)
+
+    async def _settle_interrupted(self, claim: Claim, run: Run) -> bool:
+        """Close a request that an owner before sent, or was about to send; True where that ends the execution.
+
+        Nobody knows whether it arrived, so it is sent again only to an agent that promises that a repeat has no
+        second effect.
+        """
+        async with self.database.read() as tx:
+            if not await log_rows.open_requests(tx, claim.execution_id):
+                return False
+        final = not run.agent.idempotent or run.agent_tries >= AGENT_TRIES
+        async with self.database.begin() as tx:
+            job = await hold(tx, claim, run)
+            for request in await log_rows.open_requests(tx, claim.execution_id):
+                await self.settling.close_unknown(
+                    tx,
+                    job,
+                    run,
+                    request,
+                    "The process that sent this stopped: whether an answer came is not known",
+                )
+            if final:
+                await self._settle_in(tx, job, run, _UNKNOWN_AFTER_CRASH)
+        return final
+
+    async def _send(self, claim: Claim, run: Run, executor: Executor, request: AgentRequest) -> None:
+        """Send the request, again where it provably never arrived or the agent is idempotent, within its time."""
+        request_digest = request_digest_of(request)
+        if run.request_digest not in {None, request_digest}:
+            message = "What would be sent now is not what was sent before: this execution cannot go on."
+            return await self._settle(claim, run, ended(ExecutionOutcome.AGENT_FAILED, message, code="request_changed"))
+        deadline = time.monotonic() + run.agent.timeout_seconds
+        tries = run.agent_tries
+        while True:
+            tries += 1
+            sent = await self._log_request(claim, run, request, request_digest)
+            if sent is None:
+                return None
+            request_log_id, secret = sent
+            if not claim.lease.holds():
+                # Nothing was sent; the next owner closes the entry. Sending now could be a second time.
+                raise LostError
+            started = time.monotonic()
+            outcome: AgentAnswer | AgentError
+            try:
+                outcome = await executor.send(
+                    request,
+                    Delivery(
+                        idempotency_key=run.execution.idempotency_key,
+                        timeout_seconds=max(0.001, deadline - started),
+                        secret=secret,
+                        traceparent=traceparent(run.trace_id),
+                    ),
+                )
+            except AgentError as error:
+                outcome = error
+            except Exception as error:
+                log.exception("executor %s failed", run.agent.executor)
+                outcome = AgentError(
+                    AgentTroubleKind.UNKNOWN,
+                    "executor_fault",
+                    f"The executor {run.agent.executor!r} failed with {type(error).__name__}.",
+                )
+            response = _Response(request_log_id, tries, round((time.monotonic() - started) * 1000))
+            if isinstance(outcome, AgentAnswer):
+                return await self._keep(claim, run, response, outcome)
+            delay = _resend_delay(run, outcome, tries, deadline - time.monotonic())
+            await self._log_trouble(claim, run, response, outcome, settle=delay is None)
+            if delay is None:
+                return None
+            await asyncio.sleep(delay)
+
+    async def _log_request(
+        self, claim: Claim, run: Run, request: AgentRequest, request_digest: str
+    ) -> tuple[str, str | None] | None:
+        """Commit the request entry before anything is sent; None where the agent was disabled meanwhile."""
+        async with self.database.begin() as tx:
+            job = await lock_job(tx, run)
+            agent = await agent_rows.get(tx, run.agent.id)
+            if agent is None or not agent.enabled:
+                message = f"The agent {run.agent.name!r} was disabled before it was called."
+                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="agent_disabled")
+                await self._settle_in(tx, job, run, ending)
+                return None
+            try:
+                secret = None if agent.secret is None else self.secrets.decrypt(agent.secret)
+            except ValueError:
+                message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
+                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
+                await self._settle_in(tx, job, run, ending)
+                return None
+            advanced = await execution_rows.sending(tx, claim.execution_id, claim.fence, request_digest)
+            if advanced is None:
+                raise LostError
+            log_id = await self.journal.append(
+                tx,
+                job,
+                LogEntry(
+                    type=JobLogType.AGENT_REQUEST,
+                    message=f"Sent to the agent {run.agent.name!r}",
+                    execution_id=claim.execution_id,
+                    attempt=advanced.agent_tries,
+                    payload={
+                        "method": "POST",
+                        "url": request.url,
+                        "idempotency_key": run.execution.idempotency_key,
+                        "body": request.body,
+                    },
+                    trace_id=run.trace_id,
+                ),
+            )
+        return log_id, secret
+
+    async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> None:
+        """Keep a complete answer; one that breaks the output schema ends the execution in the same commit."""
+        errors = await self._output_errors(run, answer)
+        async with self.database.begin() as tx:
+            job = await lock_job(tx, run)
+            kept = await execution_rows.keep_answer(
+                tx, claim.execution_id, claim.fence, answer.value, self.validating.policy.deadline_seconds
+            )
+            if kept is None:
+                self.counters.dropped_answers += 1
+                raise LostError
+            await execution_rows.free_slot(tx, claim.execution_id)
+            message = f"The agent answered in {response.duration_ms} ms"
+            if errors:
+                message = f"The agent's answer does not meet its output schema: {errors[0]}"
+            await self.journal.append(
+                tx,
+                job,
+                response.entry(
+                    run,
+                    message,
+                    status=JobLogStatus.ERROR if errors else JobLogStatus.OK,
+                    payload=answer.value,
+                    http_status=answer.http_status,
+                    error_code="output_invalid" if errors else None,
+                ),
+            )
+            if errors:
+                listed = "; ".join(errors)
+                message = f"The agent's answer does not meet its output schema: {listed}"
+                await self._settle_in(
+                    tx, job, kept, ended(ExecutionOutcome.OUTPUT_INVALID, message, code="output_invalid")
+                )
+
+    async def _output_errors(self, run: Run, answer: AgentAnswer) -> list[str]:
+        if run.agent.output_schema is None:
+            return []
+        try:
+            return await self.sandbox.validate(run.agent.output_schema, answer.value)
+        except TooCostlyError as error:
+            return [f"the output schema is too costly to check ({error})"]
+
+    async def _log_trouble(
+        self, claim: Claim, run: Run, response: _Response, trouble: AgentError, *, settle: bool
+    ) -> None:
+        async with self.database.begin() as tx:
+            job = await lock_job(tx, run)
+            cut = trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}
+            responded = trouble.http_status is not None and not cut
+            if await execution_rows.not_answered(tx, claim.execution_id, claim.fence, responded=responded) is None:
+                self.counters.dropped_answers += 1
+                raise LostError
+            await self.journal.append(
+                tx,
+                job,
+                response.entry(
+                    run,
+                    trouble.message,
+                    status=_LOGGED[trouble.kind],
+                    payload=trouble.payload,
+                    http_status=trouble.http_status,
+                    error_code=trouble.code,
+                ),
+            )
+            if settle:
+                await self._settle_in(tx, job, run, _ending_of(run, trouble))
+
+    # --------------------------------------------------------------------------------------------------- endings
+
+    async def _give_up(self, claim: Claim, run: Run) -> None:
+        """End an execution that process after process died of."""
+        async with self.database.begin() as tx:
+            job = await hold(tx, claim, run)
+            requests = await log_rows.open_requests(tx, claim.execution_id)
+            for request in requests:
+                await self.settling.close_unknown(tx, job, run, request, "Given up: nobody knows whether it arrived")
+            if run.answered:
+                outcome = ExecutionOutcome.VALIDATOR_UNAVAILABLE
+            elif requests:
+                outcome = ExecutionOutcome.AGENT_OUTCOME_UNKNOWN
+            else:
+                outcome = ExecutionOutcome.AGENT_FAILED
+            message = f"Given up after {run.takeovers} interruptions. Tell an operator before you try again."
+            await self._settle_in(tx, job, run, ended(outcome, message, code="too_many_takeovers"))
+
+    async def _settle(self, claim: Claim, run: Run, ending: Ending) -> None:
+        async with self.database.begin() as tx:
+            await self._settle_in(tx, await hold(tx, claim, run), run, ending)
+
+    async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
+        if await self.settling.settle(tx, job, run, ending) is None:
+            raise LostError
+
+
+def request_digest_of(request: AgentRequest) -> str:
+    """What tells two requests apart: where they go and their bodies."""
+    return digest({"url": request.url, "body": request.body})
+
+
+@dataclass(frozen=True)
+class _Response:
+    """What every response entry to one agent request has in common."""
+
+    request_log_id: str
+    attempt: int
+    duration_ms: int
+
+    def entry(self, run: Run, message: str, **rest: Any) -> LogEntry:
+        return LogEntry(
+            type=JobLogType.AGENT_RESPONSE,
+            message=message,
+            execution_id=run.execution.id,
+            attempt=self.attempt,
+            duration_ms=self.duration_ms,
+            trace_id=run.trace_id,
+            answers=self.request_log_id,
+            **rest,
+        )
+
+
+_LOGGED = {
+    AgentTroubleKind.NOT_SENT: JobLogStatus.ERROR,
+    AgentTroubleKind.FAILED: JobLogStatus.ERROR,
+    AgentTroubleKind.ANSWER_INVALID: JobLogStatus.ERROR,
+    AgentTroubleKind.TIMEOUT: JobLogStatus.TIMEOUT,
+    AgentTroubleKind.UNKNOWN: JobLogStatus.UNKNOWN,
+}
+
+_UNKNOWN_AFTER_CRASH = ended(
+    ExecutionOutcome.AGENT_OUTCOME_UNKNOWN,
+    "The request may have reached the agent, but Signoff was interrupted before an answer came. Executing again"
+    " sends the same idempotency key.",
+    code="interrupted",
+)
+
+
+def _resend_delay(run: Run, trouble: AgentError, tries: int, seconds_left: float) -> float | None:
+    """How long to wait before the same request is sent again; None where it is not."""
+    ambiguous = trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}
+    resend = trouble.kind is AgentTroubleKind.NOT_SENT or (ambiguous and run.agent.idempotent)
+    if not resend or tries >= AGENT_TRIES:
+        return None
+    delay = trouble.retry_after_seconds
+    if delay is None:
+        delay = random.uniform(0.5, 1.0) * 0.5 * 2**tries  # noqa: S311  (jitter, not cryptography)
+    return delay if delay < seconds_left else None
+
+
+def _ending_of(run: Run, trouble: AgentError) -> Ending:
+    name = repr(run.agent.name)
+    if trouble.kind is AgentTroubleKind.ANSWER_INVALID:
+        message = f"The answer of the agent {name} cannot be used: {trouble.message}"
+        return ended(ExecutionOutcome.OUTPUT_INVALID, message, code=trouble.code)
+    if trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}:
+        message = (
+            f"The agent {name} may have done the job, but its answer was not had: {trouble.message}"
+            " Executing again sends the same idempotency key."
+        )
+        return ended(ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, message, code=trouble.code)
+    message = f"The agent {name} failed: {trouble.message}"
+    return ended(ExecutionOutcome.AGENT_FAILED, message, code=trouble.code)

@@ -1,0 +1,513 @@
+"""Validating a kept answer: code checks first, then the validator, whose every call is journaled on both sides.
+
+Trouble of the validator's is not a verdict. Whole replies are kept until the execution settles, so that a
+validation that was interrupted goes on without asking anything a second time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from db import executions as execution_rows
+from db import jobs as job_rows
+from db import logs as log_rows
+from db import validations as validation_rows
+from db.records import (
+    CriterionResult,
+    ExecutionOutcome,
+    JobLogStatus,
+    JobLogType,
+    JobNotice,
+    LogEntry,
+    Verdict,
+)
+from services import ids
+from services.executions.claims import LostError, hold, lock_job
+from services.executions.settle import Ending, ended, feedback, judged
+from services.ports import Finding, Reply, Submission, ValidatorError, ValidatorTroubleKind
+from services.ports import Verdict as PortVerdict
+from services.strict_json import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from db.records import Criterion, Job, JsonValue, Run
+    from db.session import Database, Transaction
+    from services.executions.claims import Claim
+    from services.executions.settle import Settling
+    from services.journal import Journal
+    from services.ports import Criterion as PortCriterion
+    from services.ports import Job as PortJob
+    from services.ports import Report, Validator
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CHECKS = "checks"
+# The kept reply of the code checks stands before the validator's calls, which count from 1.
+_CHECKS_CALL = 0
+_RETRIED = frozenset({ValidatorTroubleKind.UNAVAILABLE, ValidatorTroubleKind.TIMEOUT, ValidatorTroubleKind.CONFIG})
+
+
+class CodeChecks(Protocol):
+    """Decides the criteria that carry an expression or a schema."""
+
+    async def decide(
+        self, job: PortJob, criteria: Sequence[PortCriterion], answer: JsonValue, /
+    ) -> tuple[Finding, ...]: ...
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long and how often a validator in trouble is asked again; all in seconds.
+
+    The back-off doubles from `first` to `longest` with jitter; what an operator must mend is retried every `slow`.
+    """
+
+    deadline_seconds: float = 3600
+    first_seconds: float = 1
+    longest_seconds: float = 60
+    slow_seconds: float = 60
+
+    def delay(self, error: ValidatorError, tries: int) -> float:
+        """How long to wait after the n-th failure in a row, n from 1; never shorter than Retry-After."""
+        if error.kind is ValidatorTroubleKind.CONFIG:
+            base = self.slow_seconds
+        else:
+            base = min(self.longest_seconds, self.first_seconds * 2 ** min(tries - 1, 30))
+        jittered = random.uniform(0.5, 1.0) * base  # noqa: S311  (jitter, not cryptography)
+        return max(jittered, error.retry_after_seconds or 0.0)
+
+
+@dataclass(frozen=True)
+class Validating:
+    """Validates answers and settles on the verdict."""
+
+    database: Database
+    journal: Journal
+    settling: Settling
+    checks: CodeChecks
+    validator: Validator
+    policy: RetryPolicy
+
+    async def validate(self, claim: Claim, run: Run) -> None:
+        """Go on with the validation of a kept answer until it settles or waits. Raises LostError."""
+        await self._close_interrupted(claim, run)
+        asking = await _Asking.resume(self, claim, run)
+        started = time.monotonic()
+        checked = await self._check(asking)
+        results = checked
+        report: Report | None = None
+        undecided = tuple(item for item in run.job.acceptance_criteria if not _has_check(item))
+        failed = any(result.criterion.required and result.verdict is Verdict.FAIL for result in checked.values())
+        if undecided and not failed:
+            if not asking.checks_logged and checked:
+                await self._log_checks(asking, checked)
+            try:
+                report = await self._ask(asking, undecided)
+            except ValidatorError as error:
+                await self._after_trouble(asking, error)
+                return
+            results = checked | {finding.criterion_id: _result(run, finding) for finding in report.findings}
+        duration_ms = round((time.monotonic() - started) * 1000)
+        await self._settle(asking, checked, results, report, duration_ms)
+
+    # ------------------------------------------------------------------------------------------------ code checks
+
+    async def _check(self, asking: _Asking) -> dict[str, CriterionResult]:
+        """Decide the criteria that carry an expression or a schema, or recall what was decided."""
+        run = asking.run
+        kept = asking.kept.get(_CHECKS_CALL)
+        if kept is not None:
+            asking.checks_logged = True
+            findings: Sequence[Finding] = [_finding(item) for item in kept[1]]
+        else:
+            with_check = [item for item in run.job.acceptance_criteria if _has_check(item)]
+            started = time.monotonic()
+            findings = await self.checks.decide(run.job, with_check, run.execution.answer) if with_check else []
+            asking.checks_ms = round((time.monotonic() - started) * 1000)
+        return {finding.criterion_id: _result(run, finding) for finding in findings}
+
+    async def _log_checks(self, asking: _Asking, checked: dict[str, CriterionResult]) -> None:
+        """Log the code checks before the validator is asked, and keep them for a validation that is interrupted."""
+        async with self.database.begin() as tx:
+            job = await hold(tx, asking.claim, asking.run)
+            await self._append_checks(tx, job, asking, checked)
+            await validation_rows.keep_reply(
+                tx,
+                execution_id=asking.run.execution.id,
+                round_=asking.run.validation_round,
+                call=_CHECKS_CALL,
+                request_digest=CHECKS,
+                reply=[_finding_json(result) for result in checked.values()],
+            )
+        asking.checks_logged = True
+
+    async def _append_checks(
+        self, tx: Transaction, job: Job, asking: _Asking, checked: dict[str, CriterionResult]
+    ) -> None:
+        """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
+        if await execution_rows.asking(tx, asking.claim.execution_id, asking.claim.fence) is None:
+            raise LostError
+        asking.attempt += 1
+        criteria: JsonValue = [
+            {
+                "id": result.criterion.id,
+                "text": result.criterion.text,
+                "expression": result.criterion.expression,
+                "json_schema": result.criterion.json_schema,
+            }
+            for result in checked.values()
+        ]
+        request_id = await self.journal.append(
+            tx,
+            job,
+            asking.entry(
+                JobLogType.VALIDATOR_REQUEST,
+                f"Checking {_count(checked)} by code",
+                payload={"validator": CHECKS, "criteria": criteria},
+            ),
+        )
+        passed = sum(result.verdict is Verdict.PASS for result in checked.values())
+        await self.journal.append(
+            tx,
+            job,
+            asking.entry(
+                JobLogType.VALIDATOR_RESPONSE,
+                f"{passed} of {_count(checked)} passed by code",
+                payload={"results": [_finding_json(result) for result in checked.values()]},
+                duration_ms=asking.checks_ms,
+                answers=request_id,
+            ),
+        )
+
+    # ----------------------------------------------------------------------------------------------- the validator
+
+    async def _ask(self, asking: _Asking, undecided: tuple[Criterion, ...]) -> Report:
+        """Have the validator decide what code cannot. Raises ValidatorError, also for the faults of a plug-in."""
+        run = asking.run
+        submission = Submission(run.job, undecided, run.execution.answer, run.validation_seed)
+        try:
+            report = await self.validator.validate(submission, asking)
+        except (ValidatorError, LostError):
+            raise
+        except Exception as error:
+            log.exception("validator %s failed", self.validator.name)
+            raise _fault(self.validator, f"failed with {type(error).__name__}") from error
+        found = [finding.criterion_id for finding in report.findings]
+        if sorted(found) != sorted(criterion.id for criterion in undecided):
+            raise _fault(self.validator, "did not decide each criterion exactly once")
+        return report
+
+    async def _after_trouble(self, asking: _Asking, error: ValidatorError) -> None:
+        """The validator has no verdict: wait, or settle for a person to look at."""
+        if error.kind in _RETRIED:
+            if not asking.gave_way:
+                async with self.database.begin() as tx:
+                    job = await hold(tx, asking.claim, asking.run)
+                    await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
+            return
+        message = f"The validator {self.validator.name!r} could not decide: {error.message}"
+        async with self.database.begin() as tx:
+            job = await hold(tx, asking.claim, asking.run)
+            await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
+
+    async def retry_in(self, tx: Transaction, run: Run, error: ValidatorError) -> float | None:
+        """Seconds until the next try; None where the deadline is spent. The last try is made at the deadline."""
+        left = await execution_rows.validation_seconds_left(tx, run.execution.id)
+        if left <= 0 or (error.retry_after_seconds or 0.0) > left:
+            return None
+        return min(self.policy.delay(error, run.validator_tries + 1), left)
+
+    async def give_way(
+        self, tx: Transaction, job: Job, asking: _Asking, error: ValidatorError, delay: float | None
+    ) -> None:
+        """Let go of the execution until the next try, or fail safely: the answer is kept either way."""
+        asking.gave_way = True
+        run = asking.run
+        if delay is None:
+            message = (
+                f"The validator stayed unavailable: {error.message} The answer is kept: validate again once it is back."
+            )
+            ending = ended(ExecutionOutcome.VALIDATOR_UNAVAILABLE, message, code="exhausted")
+            await self._settle_in(tx, job, run, ending)
+            return
+        if await execution_rows.wait_retry(tx, run.execution.id, run.fence, delay) is None:
+            raise LostError
+        message = f"Waiting for the validator: {error.message} It is asked again by itself."
+        await job_rows.set_notice(tx, job, JobNotice(None, message, retryable=True))
+
+    # --------------------------------------------------------------------------------------------------- settling
+
+    async def _settle(
+        self,
+        asking: _Asking,
+        checked: dict[str, CriterionResult],
+        results: dict[str, CriterionResult],
+        report: Report | None,
+        duration_ms: int,
+    ) -> None:
+        run = asking.run
+        ordered = tuple(results[criterion.id] for criterion in run.job.acceptance_criteria if criterion.id in results)
+        verdict = overall(ordered)
+        ending = judged(verdict, ordered, report.advice if report else None)
+        async with self.database.begin() as tx:
+            job = await hold(tx, asking.claim, run)
+            if checked and not asking.checks_logged:
+                await self._append_checks(tx, job, asking, checked)
+            validation = await validation_rows.create(
+                tx,
+                validation_id=ids.new_id(ids.VALIDATION),
+                execution_id=run.execution.id,
+                validator=self.validator.name if report else CHECKS,
+                model=report.model if report else None,
+                verdict=verdict,
+                criteria=ordered,
+                feedback=feedback(ordered),
+                prompt_tokens=asking.prompt_tokens,
+                completion_tokens=asking.completion_tokens,
+                cost_usd=asking.cost_usd,
+                duration_ms=duration_ms,
+            )
+            await execution_rows.judged_by(tx, run.execution.id, run.fence, validation.id)
+            await self._settle_in(tx, job, run, ending)
+
+    async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
+        if await self.settling.settle(tx, job, run, ending) is None:
+            raise LostError
+
+    async def _close_interrupted(self, claim: Claim, run: Run) -> None:
+        """Close a validator request that an owner before left open: it is asked again."""
+        async with self.database.read() as tx:
+            if not await log_rows.open_requests(tx, claim.execution_id):
+                return
+        async with self.database.begin() as tx:
+            job = await hold(tx, claim, run)
+            for request in await log_rows.open_requests(tx, claim.execution_id):
+                await self.settling.close_unknown(
+                    tx, job, run, request, "The process that asked this stopped: the validator is asked again"
+                )
+
+
+@dataclass
+class _Asking:
+    """The `ask` of one validation: journals both sides of each call, and answers from what is kept."""
+
+    validating: Validating
+    claim: Claim
+    run: Run
+    kept: dict[int, tuple[str, Any]]
+    attempt: int
+    call: int = _CHECKS_CALL
+    checks_logged: bool = False
+    checks_ms: int = 0
+    gave_way: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+
+    @classmethod
+    async def resume(cls, validating: Validating, claim: Claim, run: Run) -> _Asking:
+        async with validating.database.read() as tx:
+            kept = await validation_rows.replies(tx, run.execution.id, run.validation_round)
+        return cls(validating, claim, run, kept, attempt=run.validator_calls)
+
+    def entry(self, type_: JobLogType, message: str, **rest: Any) -> LogEntry:
+        return LogEntry(
+            type=type_,
+            message=message,
+            execution_id=self.run.execution.id,
+            attempt=self.attempt,
+            trace_id=self.run.trace_id,
+            **rest,
+        )
+
+    async def __call__(self, request: JsonValue, send: Callable[[], Awaitable[Reply]], read: Callable[[Reply], T]) -> T:
+        """Journal, send, read, journal: see ports.Ask."""
+        self.call += 1
+        request_digest = digest(request)
+        kept = self.kept.get(self.call)
+        if kept is not None and kept[0] == request_digest:
+            kept_reply = Reply(**kept[1])
+            self._count(kept_reply)
+            return read(kept_reply)
+        request_log_id = await self._log_request(request)
+        if not self.claim.lease.holds():
+            raise LostError
+        started = time.monotonic()
+        reply: Reply | None = None
+        try:
+            reply = await send()
+            value = read(reply)
+        except ValidatorError as error:
+            await self._log_trouble(request_log_id, request_digest, started, error.reply or reply, error)
+            raise
+        except Exception as error:
+            log.exception("validator %s failed", self.validating.validator.name)
+            fault = _fault(self.validating.validator, f"failed with {type(error).__name__}")
+            await self._log_trouble(request_log_id, request_digest, started, reply, fault)
+            raise fault from error
+        self._count(reply)
+        async with self.validating.database.begin() as tx:
+            job = await hold(tx, self.claim, self.run)
+            await self._append_response(tx, job, request_log_id, started, reply, _spent(reply))
+            await self._keep(tx, request_digest, reply)
+        return value
+
+    async def _log_request(self, request: JsonValue) -> str:
+        async with self.validating.database.begin() as tx:
+            job = await lock_job(tx, self.run)
+            if await execution_rows.asking(tx, self.claim.execution_id, self.claim.fence) is None:
+                raise LostError
+            self.attempt += 1
+            name = self.validating.validator.name
+            entry = self.entry(JobLogType.VALIDATOR_REQUEST, f"Asked the validator {name!r}", payload=request)
+            return await self.validating.journal.append(tx, job, entry)
+
+    async def _log_trouble(
+        self,
+        request_log_id: str,
+        request_digest: str,
+        started: float,
+        reply: Reply | None,
+        error: ValidatorError,
+    ) -> None:
+        """Log the failed call and, in the same commit, what it leads to."""
+        validating = self.validating
+        async with validating.database.begin() as tx:
+            job = await hold(tx, self.claim, self.run)
+            retried = error.kind in _RETRIED
+            delay = await validating.retry_in(tx, self.run, error) if retried else None
+            code = "exhausted" if retried and delay is None else error.code
+            await self._append_response(tx, job, request_log_id, started, reply, error.message, error, code)
+            if retried:
+                await validating.give_way(tx, job, self, error, delay)
+            elif reply is not None:
+                self._count(reply)
+                await self._keep(tx, request_digest, reply)
+
+    async def _append_response(
+        self,
+        tx: Transaction,
+        job: Job,
+        request_log_id: str,
+        started: float,
+        reply: Reply | None,
+        message: str,
+        error: ValidatorError | None = None,
+        code: str | None = None,
+    ) -> None:
+        status = JobLogStatus.OK
+        if error is not None:
+            timed_out = error.kind is ValidatorTroubleKind.TIMEOUT
+            status = JobLogStatus.TIMEOUT if timed_out else JobLogStatus.ERROR
+        http_status = error.http_status if error is not None else None
+        if http_status is None and reply is not None:
+            http_status = reply.http_status
+        payload = reply.payload if reply is not None else None
+        if payload is None and error is not None and error.request_id is not None:
+            payload = {"request_id": error.request_id}
+        await self.validating.journal.append(
+            tx,
+            job,
+            self.entry(
+                JobLogType.VALIDATOR_RESPONSE,
+                message,
+                status=status,
+                payload=payload,
+                http_status=http_status,
+                duration_ms=round((time.monotonic() - started) * 1000),
+                error_code=code,
+                answers=request_log_id,
+            ),
+        )
+
+    async def _keep(self, tx: Transaction, request_digest: str, reply: Reply) -> None:
+        await validation_rows.keep_reply(
+            tx,
+            execution_id=self.run.execution.id,
+            round_=self.run.validation_round,
+            call=self.call,
+            request_digest=request_digest,
+            reply=dict(vars(reply)),
+        )
+
+    def _count(self, reply: Reply) -> None:
+        if reply.prompt_tokens is not None:
+            self.prompt_tokens = (self.prompt_tokens or 0) + reply.prompt_tokens
+        if reply.completion_tokens is not None:
+            self.completion_tokens = (self.completion_tokens or 0) + reply.completion_tokens
+        if reply.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + reply.cost_usd
+
+
+def overall(results: Sequence[CriterionResult]) -> Verdict:
+    """A required fail fails; else a required doubt is a doubt; else it passes. Optional criteria only inform."""
+    required = {result.verdict for result in results if result.criterion.required}
+    for verdict in (Verdict.FAIL, Verdict.UNSURE):
+        if verdict in required:
+            return verdict
+    return Verdict.PASS
+
+
+def _has_check(criterion: Criterion) -> bool:
+    return criterion.expression is not None or criterion.json_schema is not None
+
+
+def _count(results: dict[str, CriterionResult]) -> str:
+    return f"{len(results)} {'criterion' if len(results) == 1 else 'criteria'}"
+
+
+def _spent(reply: Reply) -> str:
+    parts = [
+        f"{count} {name}"
+        for count, name in (
+            (reply.prompt_tokens, "prompt tokens"),
+            (reply.completion_tokens, "completion tokens"),
+        )
+        if count is not None
+    ]
+    if reply.cost_usd is not None:
+        parts.append(f"${reply.cost_usd:.6f}")
+    return "The validator answered" + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _fault(validator: Validator, what: str) -> ValidatorError:
+    return ValidatorError(
+        ValidatorTroubleKind.INVALID, f"The validator {validator.name!r} {what}.", code="validator_fault"
+    )
+
+
+def _result(run: Run, finding: Finding) -> CriterionResult:
+    criterion = next(item for item in run.job.acceptance_criteria if item.id == finding.criterion_id)
+    return CriterionResult(
+        criterion,
+        Verdict(finding.verdict.value),
+        finding.rationale,
+        tuple(finding.evidence),
+        finding.decided_by,
+    )
+
+
+def _finding_json(result: CriterionResult) -> JsonValue:
+    return {
+        "criterion_id": result.criterion.id,
+        "verdict": result.verdict.value,
+        "rationale": result.rationale,
+        "evidence": list(result.evidence),
+        "decided_by": result.decided_by,
+    }
+
+
+def _finding(stored: Any) -> Finding:
+    return Finding(
+        stored["criterion_id"],
+        PortVerdict(stored["verdict"]),
+        stored["rationale"],
+        tuple(stored["evidence"]),
+        stored["decided_by"],
+    )

@@ -1,0 +1,78 @@
+"""The one way into the log: every payload is redacted and bounded here before it is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from db import logs
+from db.records import JsonValue, LogEntry, PayloadState
+from services import ids
+from services.strict_json import canonical
+
+if TYPE_CHECKING:
+    from db.records import Job
+    from db.session import Transaction
+
+REDACTED = "[redacted]"
+# Names whose values are credentials wherever they stand. Counts such as `prompt_tokens` are not.
+DEFAULT_REDACTED_KEYS = (
+    r"(?i)^(authorization|proxy-authorization|cookie|set-cookie|token|bearer|passwd|passphrase)$"
+    r"|password|secret|api[-_]?key|private[-_]?key|(access|refresh|auth|id|session)[-_]?token$|credential"
+)
+# How much of a payload that is too large stays readable.
+HEAD_CHARACTERS = 4096
+MESSAGE_CHARACTERS = 1000
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """Blanks the values of object members whose names match `keys`."""
+
+    keys: re.Pattern[str]
+
+    def __call__(self, value: JsonValue) -> JsonValue:
+        """Return the value with every credential blanked; the value itself where there is none."""
+        if isinstance(value, dict):
+            return {
+                name: REDACTED if item is not None and self.keys.search(name) else self(item)
+                for name, item in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self(item) for item in value]
+        return value
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Appends to jobs' logs. `payload_limit` is in bytes of canonical JSON."""
+
+    redact: Redaction
+    payload_limit: int = 256 * 1024
+
+    async def append(self, tx: Transaction, job: Job, entry: LogEntry) -> str:
+        """Append an entry to the log of a locked (or just created) job and return its id."""
+        log_id = ids.new_id(ids.LOG)
+        await logs.append(tx, log_id, job, self._bounded(entry))
+        return log_id
+
+    def _bounded(self, entry: LogEntry) -> LogEntry:
+        message = entry.message
+        if len(message) > MESSAGE_CHARACTERS:
+            message = message[: MESSAGE_CHARACTERS - 1] + "…"
+        if entry.payload is None:
+            return replace(entry, message=message)
+        payload = self.redact(entry.payload)
+        text = canonical(payload)
+        size = len(text.encode())
+        if size <= self.payload_limit:
+            return replace(entry, message=message, payload=payload, payload_bytes=size)
+        rest = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "head": text[:HEAD_CHARACTERS]}
+        return replace(entry, message=message, payload=rest, payload_bytes=size, payload_state=PayloadState.TRUNCATED)
+
+
+def default_redaction(pattern: str = DEFAULT_REDACTED_KEYS) -> Redaction:
+    """Redaction by a regular expression over member names; raises re.error for one that is none."""
+    return Redaction(re.compile(pattern))

@@ -1,0 +1,212 @@
+"""Runs executions as tasks of this process, under leases in the database: any number of processes share the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from db import executions as execution_rows
+from services.executions.claims import Claim
+from services.ports import FIRST_FENCE, Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from db.session import Database
+    from services.executions.steps import Steps
+
+log = logging.getLogger(__name__)
+
+NAME = "in_process"
+# How long at most until an execution is noticed that another process left behind, beyond its lease.
+SWEEP_SECONDS = 1.0
+# Leave a margin before the database's expiry: clocks tick differently, and a send takes a moment to start.
+_LEASE_MARGIN = 0.1
+
+
+@dataclass
+class _Lease:
+    """The process's hold on one execution, until a moment of its own monotonic clock."""
+
+    until: float
+
+    def holds(self) -> bool:
+        return time.monotonic() < self.until
+
+
+@dataclass
+class _Running:
+    lease: _Lease
+    task: asyncio.Task[None]
+
+
+@dataclass
+class InProcess:
+    """The runner of one process. `capacity` executions are in flight at most; the others wait in the database."""
+
+    database: Database
+    lease_seconds: float = 30
+    capacity: int = 1_000
+    name: str = NAME
+    owner: str = field(default_factory=lambda: f"process-{secrets.token_hex(8)}")
+    steps: Steps = field(init=False)
+    """What is run; set by `run`, since the steps know the services that know the runner."""
+
+    def __post_init__(self) -> None:
+        self._running: dict[str, _Running] = {}
+        self._reserved = 0
+        self._work = asyncio.Event()
+        self._accepting = False
+
+    # ---------------------------------------------------------------------------------------------------- the port
+
+    def reserve(self) -> Reservation | None:
+        """Make room for one execution right here, unless the process is full, stopping, or runs none."""
+        if not self._accepting or self.in_flight >= self.capacity:
+            return None
+        self._reserved += 1
+        return Reservation(self.owner, self.lease_seconds, time.monotonic(), self._unreserve)
+
+    def _unreserve(self) -> None:
+        self._reserved -= 1
+
+    def submit(self, execution_id: str, reservation: Reservation | None = None) -> None:
+        """Run an execution whose lease was taken with a reservation; without one, look for work soon."""
+        if reservation is None:
+            self._work.set()
+            return
+        self._unreserve()
+        if self._accepting:
+            self._spawn(execution_id, FIRST_FENCE, reservation.taken_at)
+        # Else the process is stopping: its leases are given up, and another one takes over.
+
+    def interrupt(self, execution_id: str) -> None:
+        """Stop working on an execution that was ended from outside."""
+        running = self._running.get(execution_id)
+        if running is not None:
+            running.task.cancel()
+
+    # ------------------------------------------------------------------------------------------------------ working
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions this process works on, or has made room for."""
+        return len(self._running) + self._reserved
+
+    @asynccontextmanager
+    async def run(self, steps: Steps, drain_seconds: float) -> AsyncGenerator[None]:
+        """Run executions while the context is open.
+
+        Then take no more, let those in flight finish for `drain_seconds`, and let go of the rest, so that another
+        process takes over at once.
+        """
+        self.steps = steps
+        self._accepting = True
+        loops = [asyncio.create_task(self._claim_work()), asyncio.create_task(self._renew_leases())]
+        try:
+            yield
+        finally:
+            self._accepting = False
+            loops[0].cancel()
+            await self._drain(drain_seconds)
+            loops[1].cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self._release()
+
+    def stop_accepting(self) -> None:
+        """Begin to drain: nothing new is started here from now on."""
+        self._accepting = False
+
+    async def _drain(self, seconds: float) -> None:
+        tasks = [running.task for running in self._running.values()]
+        if not tasks:
+            return
+        _, unfinished = await asyncio.wait(tasks, timeout=seconds)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+
+    async def _release(self) -> None:
+        try:
+            async with self.database.begin() as tx:
+                await execution_rows.release(tx, self.owner)
+        except Exception:
+            # The leases expire by themselves; another process only comes later.
+            log.exception("leases were not released")
+
+    def _spawn(self, execution_id: str, fence: int, claimed_at: float) -> None:
+        lease = _Lease(claimed_at + self.lease_seconds * (1 - _LEASE_MARGIN))
+        task = asyncio.create_task(self._run_one(Claim(execution_id, fence, lease)), name=execution_id)
+        self._running[execution_id] = _Running(lease, task)
+
+    async def _run_one(self, claim: Claim) -> None:
+        try:
+            await self.steps.run(claim)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # A bug, or the database is away. The lease is not renewed any more: the execution is taken over.
+            log.exception("execution %s stopped", claim.execution_id)
+        finally:
+            running = self._running.get(claim.execution_id)
+            if running is not None and running.task is asyncio.current_task():
+                del self._running[claim.execution_id]
+            self._work.set()
+
+    async def _claim_work(self) -> None:
+        """Claim what is due, all the time: queued, done waiting, or left behind by a process that died."""
+        while self._accepting:
+            delay = SWEEP_SECONDS
+            self._work.clear()
+            try:
+                delay = await self._claim_some()
+            except Exception:
+                log.exception("looking for work failed")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._work.wait()
+
+    async def _claim_some(self) -> float:
+        """Claim as much as there is room for; returns how long to wait before looking again."""
+        room = self.capacity - self.in_flight
+        if room <= 0:
+            return SWEEP_SECONDS
+        claimed_at = time.monotonic()
+        async with self.database.begin() as tx:
+            claimed = await execution_rows.claim_due(tx, self.name, self.owner, self.lease_seconds, min(room, 100))
+            next_due = await execution_rows.next_due_seconds(tx, self.name)
+        for item in claimed:
+            stale = self._running.pop(item.execution_id, None)
+            if stale is not None:
+                # Its lease ran out under this very process; the new claim goes on instead.
+                stale.task.cancel()
+            self._spawn(item.execution_id, item.fence, claimed_at)
+        if claimed:
+            return 0.0
+        # Not below a moment: what is due but has no free slot would else be looked for without a pause.
+        return min(SWEEP_SECONDS, max(0.05, next_due if next_due is not None else SWEEP_SECONDS))
+
+    async def _renew_leases(self) -> None:
+        """Renew every third of the lease; whatever is no longer this process's is let go."""
+        while True:
+            await asyncio.sleep(self.lease_seconds / 3)
+            if not self._running:
+                continue
+            running = dict(self._running)
+            asked_at = time.monotonic()
+            try:
+                async with self.database.begin() as tx:
+                    kept = await execution_rows.renew(tx, self.owner, list(running), self.lease_seconds)
+            except Exception:
+                log.exception("leases were not renewed")
+                continue
+            for execution_id, item in running.items():
+                if execution_id in kept:
+                    item.lease.until = asked_at + self.lease_seconds * (1 - _LEASE_MARGIN)
+                elif not item.task.done() and self._running.get(execution_id) is item:
+                    item.task.cancel()

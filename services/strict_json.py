@@ -1,0 +1,251 @@
+"""The one strict parser for every JSON value that comes from outside.
+
+What passes here can be stored by both databases, sent on and compared without changing its meaning: UTF-8
+text without U+0000 and lone surrogates, integers of 64 bits, finite floats, no duplicate keys, nothing nested
+deeper than 64 levels. What does not is refused in one sentence; no input exhausts the stack or stalls the
+process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import TYPE_CHECKING, NoReturn, cast
+
+if TYPE_CHECKING:
+    from db.records import JsonValue
+
+MAX_DEPTH = 64
+"""Levels of nesting, the outermost array or object being the first. Real documents have fewer than 20."""
+
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+"""What both databases, CEL and every JSON library keep exactly."""
+
+MAX_NUMBER_CHARACTERS = 1_100
+"""The exact decimal expansion of a double has at most 1,077; a longer literal is an attack on int()."""
+
+MAX_VALUES = 3_000_000
+"""In one Python structure: more than any accepted text can hold, reached only by sharing parts of itself."""
+
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+# Cheap signs that a text may hold what needs a closer look: most texts hold none, and are parsed by C code
+# alone. Searched in the text with every digit written 0, because a regular expression takes 50 times as long.
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_NUMBERS = (b"0" * 19, b"e000", b"e+000")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
+
+
+class InvalidJsonError(ValueError):
+    """The value is not JSON that can be kept. One sentence, with the place where that is known."""
+
+
+def parse(data: bytes | str) -> JsonValue:
+    """Parse a whole JSON text. Raises InvalidJsonError.
+
+    Linear in the size of the text: 2 MiB of the worst kind take some tenths of a second, ordinary ones a few
+    milliseconds.
+    """
+    raw, text = _decode(data)
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        _refuse_depth(raw)
+    zeros = raw.translate(_DIGITS_AS_ZERO)
+    is_simple = not any(sign in zeros for sign in _LONG_NUMBERS)
+    try:
+        value = cast(
+            "JsonValue",
+            json.loads(
+                text,
+                object_pairs_hook=_object,
+                parse_constant=_refuse_constant,
+                parse_int=None if is_simple else _integer,
+                parse_float=None if is_simple else _float,
+            ),
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidJsonError(f"Not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from None
+    if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
+        raise InvalidJsonError("A string holds the character U+0000.")
+    if _SURROGATE_ESCAPE.search(raw):
+        _refuse_surrogates(canonical(value))
+    return value
+
+
+def check(value: object) -> JsonValue:
+    """Hold a Python value to the same rules; return it as plain dicts and lists. Raises InvalidJsonError."""
+    try:
+        return _Copier().copy(value, 0)
+    except _WrongValueError as error:
+        place = "".join(f"/{step}" for step in reversed(error.way))
+        subject = f"The value at {_quoted(place)}" if place else "The value"
+        raise InvalidJsonError(f"{subject} {error.problem}.") from None
+
+
+def canonical(value: JsonValue) -> str:
+    """Write a checked value as text: compact, keys in their order, characters as they are."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+
+
+def digest(value: JsonValue) -> str:
+    """Hash a checked value (SHA-256, hexadecimal). The order of keys does not matter; 1 and 1.0 differ."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    """Let json write the mappings and sequences that it does not know."""
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, object]", value))
+    return list(cast("tuple[object, ...]", value))
+
+
+# ---------------------------------------------------------------------------------------------------- parsing
+
+
+def _decode(data: bytes | str) -> tuple[bytes, str]:
+    try:
+        raw, text = (data.encode(), data) if isinstance(data, str) else (data, data.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidJsonError(f"Not UTF-8 text: byte {error.start} is not part of a character.") from None
+    except UnicodeEncodeError as error:
+        raise InvalidJsonError(f"Character {error.start} is a lone surrogate.") from None
+    if text.startswith("\ufeff"):
+        raise InvalidJsonError("The text starts with a byte order mark.")
+    return raw, text
+
+
+def _refuse_depth(raw: bytes) -> None:
+    """Count brackets outside strings before the parser sees them: it recurses as deep as they go."""
+    steps = memoryview(_STRINGS.sub(b"", raw).translate(_BRACKETS, _NOT_BRACKETS)).cast("b")
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        raise InvalidJsonError(f"Nested deeper than {MAX_DEPTH} levels.")
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise InvalidJsonError(f"The key {_quoted(twice)} occurs twice in one object.")
+    return made
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidJsonError(f"{name} is not a JSON number.")
+
+
+def _integer(literal: str) -> int:
+    # At most 19 digits and a sign; the length is looked at first because int() is slow on long ones.
+    if len(literal) > len(str(MIN_INTEGER)) or not MIN_INTEGER <= (value := int(literal)) <= MAX_INTEGER:
+        raise InvalidJsonError(f"The integer {_quoted(literal)} does not fit 64 bits.")
+    return value
+
+
+def _float(literal: str) -> float:
+    if len(literal) > MAX_NUMBER_CHARACTERS:
+        raise InvalidJsonError(f"A number has more than {MAX_NUMBER_CHARACTERS} characters.")
+    value = float(literal)
+    if math.isinf(value):
+        raise InvalidJsonError(f"The number {_quoted(literal)} is too large.")
+    return value
+
+
+def _quoted(text: str) -> str:
+    """Show a text from outside on one line, shortened, in characters that any log can hold."""
+    return json.dumps(text if len(text) <= 40 else f"{text[:40]}…").replace("\\u2026", "…")  # noqa: PLR2004
+
+
+# --------------------------------------------------------------------------------------------------- checking
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidJsonError("A string holds a lone surrogate.") from None
+
+
+class _WrongValueError(Exception):
+    """What is wrong with a value; the steps leading to it are added on the way up, innermost first."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.way: list[str | int] = []
+
+
+class _Copier:
+    """One walk over a Python value. Recursion is safe: the depth is bounded."""
+
+    def __init__(self) -> None:
+        self._values_left = MAX_VALUES
+
+    def copy(self, value: object, depth: int) -> JsonValue:
+        """Return a checked copy of a value that lies inside `depth` containers."""
+        if isinstance(value, str):
+            return _checked_text(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            if not MIN_INTEGER <= value <= MAX_INTEGER:
+                raise _WrongValueError("is an integer that does not fit 64 bits")
+            return int(value)
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                raise _WrongValueError("is not a finite number")
+            return float(value)
+        if not isinstance(value, (list, tuple, dict)):
+            raise _WrongValueError(f"is a {type(value).__name__}, which JSON does not have")
+        if depth == MAX_DEPTH:
+            raise _WrongValueError(f"is nested deeper than {MAX_DEPTH} levels")
+        held = cast("list[object] | tuple[object, ...] | dict[object, object]", value)
+        self._values_left -= len(held)
+        if self._values_left < 0:
+            raise _WrongValueError(f"brings more than {MAX_VALUES} values")
+        return self._members(held, depth + 1) if isinstance(held, dict) else self._items(held, depth + 1)
+
+    def _items(self, items: list[object] | tuple[object, ...], depth: int) -> JsonValue:
+        made: list[JsonValue] = []
+        try:
+            for item in items:
+                made.append(self.copy(item, depth))  # noqa: PERF401 - its length says which item is wrong
+        except _WrongValueError as error:
+            error.way.append(len(made))
+            raise
+        return made
+
+    def _members(self, members: dict[object, object], depth: int) -> JsonValue:
+        made: dict[str, JsonValue] = {}
+        key: object = None
+        try:
+            for key, item in members.items():
+                made[_checked_key(key)] = self.copy(item, depth)
+        except _WrongValueError as error:
+            error.way.append(str(key))
+            raise
+        return made
+
+
+def _checked_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise _WrongValueError(f"has a key that is a {type(key).__name__}, not a string")
+    return _checked_text(key)
+
+
+def _checked_text(text: str) -> str:
+    if "\0" in text:
+        raise _WrongValueError("holds the character U+0000")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _WrongValueError("holds a lone surrogate") from None
+    return str(text)

@@ -1,0 +1,90 @@
+"""What every event bus must do. An adapter joins by its name in the fixture's list."""
+
+import asyncio
+
+import pytest
+
+from services.events.in_memory import InMemoryBus
+from services.ports import EventBus
+
+# A bus across processes may be late, so a ring is waited for much longer than its absence.
+SOON = 5.0
+NOT = 0.1
+
+
+@pytest.fixture(params=["in_memory"])
+def bus(request: pytest.FixtureRequest) -> EventBus:
+    return {"in_memory": InMemoryBus}[request.param]()
+
+
+async def test_a_follower_hears_its_job(bus: EventBus) -> None:
+    async with bus.listen("job_1") as bell:
+        bus.ring(frozenset({"job_1", "job_2"}))
+
+        assert await bell.wait(SOON)
+
+
+async def test_a_follower_that_waits_already_hears_it(bus: EventBus) -> None:
+    async with bus.listen("job_1") as bell:
+        waiting = asyncio.create_task(bell.wait(SOON))
+        await asyncio.sleep(0)
+        bus.ring(frozenset({"job_1"}))
+
+        assert await waiting
+
+
+async def test_a_follower_does_not_hear_other_jobs(bus: EventBus) -> None:
+    async with bus.listen("job_1") as bell:
+        bus.ring(frozenset({"job_2"}))
+        bus.ring(frozenset())
+
+        assert not await bell.wait(NOT)
+
+
+async def test_a_follower_of_all_jobs_hears_each(bus: EventBus) -> None:
+    async with bus.listen(None) as bell:
+        for job_id in ("job_1", "job_2"):
+            bus.ring(frozenset({job_id}))
+
+            assert await bell.wait(SOON)
+
+
+async def test_many_rings_between_two_waits_are_one(bus: EventBus) -> None:
+    async with bus.listen("job_1") as bell:
+        for _ in range(10_000):
+            bus.ring(frozenset({"job_1"}))
+
+        assert await bell.wait(SOON)
+        # A bus across processes may ring once more for what came while it rang.
+        heard = [await bell.wait(NOT) for _ in range(3)]
+        assert not heard[-1]
+
+
+async def test_every_follower_of_a_job_hears(bus: EventBus) -> None:
+    async with bus.listen("job_1") as one, bus.listen("job_1") as other:
+        bus.ring(frozenset({"job_1"}))
+
+        assert await one.wait(SOON)
+        assert await other.wait(SOON)
+
+
+async def test_followers_come_and_go_while_the_others_hear_on(bus: EventBus) -> None:
+    async with bus.listen("job_1") as staying:
+        async with bus.listen("job_1"):
+            pass
+        bus.ring(frozenset({"job_1"}))
+        assert await staying.wait(SOON)
+
+        waiting = asyncio.create_task(staying.wait(SOON))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        bus.ring(frozenset({"job_1"}))
+        assert await staying.wait(SOON)
+
+
+async def test_ringing_without_followers_does_nothing(bus: EventBus) -> None:
+    bus.ring(frozenset({"job_1"}))
+
+    async with bus.listen("job_1") as bell:
+        assert not await bell.wait(NOT)

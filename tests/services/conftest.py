@@ -1,0 +1,114 @@
+"""A whole service in this process, on a real database, with agents on loopback."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from app.container import Container, Wiring, open_container
+from db.records import Agent, Job, JobLog, JobLogFilter, JsonValue, Page, Role
+from services.agents import AgentDraft
+from services.executions.requests import Execute, ExecuteResult
+from services.executions.validation import RetryPolicy
+from services.inputs import CriterionDraft
+from services.jobs import JobDraft
+from services.viewer import Viewer
+from tests.agents import LOOPBACK
+from tests.invariants import violations
+
+ADMIN = Viewer("ada", "Ada", Role.ADMIN)
+CLIENT = Viewer("carl", "Carl", Role.CLIENT)
+STRANGER = Viewer("stan", "Stan", Role.CLIENT)
+
+IS_OK = CriterionDraft("The answer says that it is ok.", expression="answer.ok == true")
+NEEDS_JUDGEMENT = CriterionDraft("The answer is polite.")
+
+
+class PlainSecrets:
+    """Keeps credentials readable, marked so that a test sees what was stored."""
+
+    def encrypt(self, credential: str) -> str:
+        return f"sealed:{credential}"
+
+    def decrypt(self, stored: str) -> str:
+        if not stored.startswith("sealed:"):
+            raise ValueError("unreadable")
+        return stored.removeprefix("sealed:")
+
+
+# Fast, so that a test sees several tries; the shape is the real policy's.
+QUICK_RETRIES = RetryPolicy(deadline_seconds=60, first_seconds=0.05, longest_seconds=0.2, slow_seconds=0.1)
+
+
+@dataclass
+class House:
+    """A running service and shorthands for what most tests do with it."""
+
+    container: Container
+
+    async def agent(self, url: str, **fields: Any) -> Agent:
+        result = await self.container.agents.create(ADMIN, AgentDraft("An agent", url, **fields))
+        assert result.agent is not None, result.user_errors
+        return result.agent
+
+    async def job(
+        self,
+        agent: Agent | None,
+        *criteria: CriterionDraft,
+        viewer: Viewer = CLIENT,
+        input: JsonValue = None,  # noqa: A002 - the record's own word
+    ) -> Job:
+        draft = JobDraft("A job", criteria or (IS_OK,), input=input, agent_id=agent.id if agent else None)
+        result = await self.container.jobs.create(viewer, draft)
+        assert result.job is not None, result.user_errors
+        return result.job
+
+    async def execute(self, job: Job, viewer: Viewer = CLIENT, **fields: Any) -> ExecuteResult:
+        return await self.container.executions.execute(viewer, Execute(job.id, **{"wait_seconds": 20, **fields}))
+
+    async def log(self, job: Job) -> Sequence[JobLog]:
+        (page,) = await self.container.logs.of_jobs(ADMIN, [job.id], JobLogFilter(), Page(100), payload=True)
+        return page.rows
+
+    async def entries(self, job: Job) -> list[str]:
+        """The log as one word an entry: type, and status where it is not OK."""
+        return [
+            entry.type.value + ("" if entry.status == "ok" else f":{entry.status.value}")
+            for entry in await self.log(job)
+        ]
+
+    async def violations(self) -> list[str]:
+        async with self.container.database.read() as tx:
+            return await violations(tx)
+
+
+OpenHouse = Callable[..., AbstractAsyncContextManager[House]]
+
+
+@pytest.fixture
+def open_house(database_url: str) -> OpenHouse:
+    """Open a service on the test's database; fields of Wiring may be given."""
+    wiring = Wiring(
+        database_url,
+        PlainSecrets(),
+        allowed_networks=LOOPBACK,
+        retry=QUICK_RETRIES,
+        drain_seconds=1,
+        feed_poll_seconds=0.2,
+    )
+
+    @asynccontextmanager
+    async def opened(**fields: Any) -> AsyncGenerator[House]:
+        async with open_container(replace(wiring, **fields)) as container:
+            yield House(container)
+
+    return opened
+
+
+@pytest.fixture
+async def house(open_house: OpenHouse) -> AsyncGenerator[House]:
+    async with open_house() as house:
+        yield house
+        assert await house.violations() == []
