@@ -207,6 +207,30 @@ async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
     return await _advance(tx, execution_id, fence, fence=fence) is not None
 
 
+async def spent(
+    tx: Transaction,
+    execution_id: str,
+    fence: int,
+    *,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    cost_usd: float | None,
+) -> Run | None:
+    """Add what a call of the validator cost; None where the fence was raised."""
+    amounts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost_usd": cost_usd}
+    return await _advance(
+        tx,
+        execution_id,
+        fence,
+        **{
+            name: func.coalesce(executions.c[name], 0) + amount
+            for name, amount in amounts.items()
+            if amount is not None
+        }
+        or {"fence": fence},
+    )
+
+
 async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> Run | None:
     """Let go of the execution until it is due again; None where the fence was raised."""
     return await _advance(
@@ -277,6 +301,9 @@ async def reopen(
             validation_round=executions.c.validation_round + 1,
             validator_tries=0,
             validation_deadline=in_seconds(deadline_seconds),
+            prompt_tokens=None,
+            completion_tokens=None,
+            cost_usd=None,
             lease_owner=None,
             claimable_at=now(),
             trace_id=trace_id,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, select, update
 
 from db import rows
-from db.models import job_logs
+from db.models import executions, job_logs
 from db.paging import Key, counts_of_parents, ids_in, page_of_list, pages_of_parents
-from db.records import JobLogType
-from db.types import now
+from db.records import ExecutionState, JobLogType, PayloadState
+from db.types import in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,6 +162,34 @@ async def after(
         statement = statement.where(job_logs.c.type == only)
     statement = statement.order_by(job_logs.c.seq).limit(limit)
     return [rows.log(row) for row in await tx.connection.execute(statement)]
+
+
+async def purgeable(tx: Transaction, older_than_seconds: float) -> int:
+    """How many entries `purge` would empty."""
+    statement = select(func.count()).select_from(job_logs).where(*_purgeable(older_than_seconds))
+    return (await tx.connection.execute(statement)).scalar_one()
+
+
+async def purge(tx: Transaction, older_than_seconds: float, *, after: int, limit: int) -> tuple[int, int | None]:
+    """Empty the payloads of up to `limit` old entries of finished executions, numbered above `after`.
+
+    Returns how many, and the number to go on after: None where there is nothing left.
+    """
+    found = select(job_logs.c.seq).where(job_logs.c.seq > after, *_purgeable(older_than_seconds))
+    batch = list((await tx.connection.execute(found.order_by(job_logs.c.seq).limit(limit))).scalars())
+    if batch:
+        emptied = update(job_logs).where(job_logs.c.seq.in_(batch))
+        await tx.connection.execute(emptied.values(payload=None, payload_state=PayloadState.PURGED))
+    return len(batch), batch[-1] if len(batch) == limit else None
+
+
+def _purgeable(older_than_seconds: float) -> tuple[ColumnElement[bool], ...]:
+    finished = select(executions.c.id).where(executions.c.state == ExecutionState.FINISHED)
+    return (
+        job_logs.c.timestamp < in_seconds(-older_than_seconds),
+        job_logs.c.payload.is_not(None),
+        job_logs.c.execution_id.in_(finished),
+    )
 
 
 def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:

@@ -159,6 +159,10 @@ executions = Table(
     Column("validator_calls", Integer, nullable=False, comment="requests logged, over all rounds"),
     Column("validator_tries", Integer, nullable=False, comment="failed in a row, in this round"),
     Column("validation_deadline", UtcDateTime),
+    # Spent in this round, tries that brought no verdict included.
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("cost_usd", Float),
     Column("latest_validation_id", Id),
     Column("queued_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),

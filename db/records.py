@@ -280,6 +280,9 @@ class Run:
     validator_calls: int
     validator_tries: int
     validation_deadline: datetime | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
     trace_id: str | None
 
 

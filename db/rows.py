@@ -188,6 +188,9 @@ def run(row: Row[Any]) -> Run:
         validator_calls=row.validator_calls,
         validator_tries=row.validator_tries,
         validation_deadline=row.validation_deadline,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        cost_usd=row.cost_usd,
         trace_id=row.trace_id,
     )
 

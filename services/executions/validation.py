@@ -257,6 +257,7 @@ class Validating:
         ending = judged(verdict, ordered, report.advice if report else None)
         async with self.database.begin() as tx:
             job = await hold(tx, asking.claim, run)
+            spent = await execution_rows.run(tx, run.execution.id) or run
             if checked and not asking.checks_logged:
                 await self._append_checks(tx, job, asking, checked)
             validation = await validation_rows.create(
@@ -268,9 +269,9 @@ class Validating:
                 verdict=verdict,
                 criteria=ordered,
                 feedback=feedback(ordered),
-                prompt_tokens=asking.prompt_tokens,
-                completion_tokens=asking.completion_tokens,
-                cost_usd=asking.cost_usd,
+                prompt_tokens=spent.prompt_tokens,
+                completion_tokens=spent.completion_tokens,
+                cost_usd=spent.cost_usd,
                 duration_ms=duration_ms,
             )
             await execution_rows.judged_by(tx, run.execution.id, run.fence, validation.id)
@@ -306,9 +307,6 @@ class _Asking:
     checks_logged: bool = False
     checks_ms: int = 0
     gave_way: bool = False
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cost_usd: float | None = None
 
     @classmethod
     async def resume(cls, validating: Validating, claim: Claim, run: Run) -> _Asking:
@@ -332,9 +330,7 @@ class _Asking:
         request_digest = digest(request)
         kept = self.kept.get(self.call)
         if kept is not None and kept[0] == request_digest:
-            kept_reply = Reply(**kept[1])
-            self._count(kept_reply)
-            return read(kept_reply)
+            return read(Reply(**kept[1]))
         request_log_id = await self._log_request(request)
         if not self.claim.lease.holds():
             raise LostError
@@ -351,9 +347,8 @@ class _Asking:
             fault = _fault(self.validating.validator, f"failed with {type(error).__name__}")
             await self._log_trouble(request_log_id, request_digest, started, reply, fault)
             raise fault from error
-        self._count(reply)
         async with self.validating.database.begin() as tx:
-            job = await hold(tx, self.claim, self.run)
+            job = await self._spend(tx, reply)
             await self._append_response(tx, job, request_log_id, started, reply, _spent(reply))
             await self._keep(tx, request_digest, reply)
         return value
@@ -379,7 +374,7 @@ class _Asking:
         """Log the failed call and, in the same commit, what it leads to."""
         validating = self.validating
         async with validating.database.begin() as tx:
-            job = await hold(tx, self.claim, self.run)
+            job = await self._spend(tx, reply)
             retried = error.kind in _RETRIED
             delay = await validating.retry_in(tx, self.run, error) if retried else None
             code = "exhausted" if retried and delay is None else error.code
@@ -387,7 +382,6 @@ class _Asking:
             if retried:
                 await validating.give_way(tx, job, self, error, delay)
             elif reply is not None:
-                self._count(reply)
                 await self._keep(tx, request_digest, reply)
 
     async def _append_response(
@@ -436,13 +430,20 @@ class _Asking:
             reply=dict(vars(reply)),
         )
 
-    def _count(self, reply: Reply) -> None:
-        if reply.prompt_tokens is not None:
-            self.prompt_tokens = (self.prompt_tokens or 0) + reply.prompt_tokens
-        if reply.completion_tokens is not None:
-            self.completion_tokens = (self.completion_tokens or 0) + reply.completion_tokens
-        if reply.cost_usd is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + reply.cost_usd
+    async def _spend(self, tx: Transaction, reply: Reply | None) -> Job:
+        """Lock the job, make sure of the fence, and count what the call cost, or at worst may have cost."""
+        job = await lock_job(tx, self.run)
+        spent = await execution_rows.spent(
+            tx,
+            self.claim.execution_id,
+            self.claim.fence,
+            prompt_tokens=reply.prompt_tokens if reply else None,
+            completion_tokens=reply.completion_tokens if reply else None,
+            cost_usd=reply.cost_usd if reply else None,
+        )
+        if spent is None:
+            raise LostError
+        return job
 
 
 def overall(results: Sequence[CriterionResult]) -> Verdict:
