@@ -218,17 +218,11 @@ async def spent(
 ) -> Run | None:
     """Add what a call of the validator cost; None where the fence was raised."""
     amounts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost_usd": cost_usd}
-    return await _advance(
-        tx,
-        execution_id,
-        fence,
-        **{
-            name: func.coalesce(executions.c[name], 0) + amount
-            for name, amount in amounts.items()
-            if amount is not None
-        }
-        or {"fence": fence},
-    )
+    values: dict[str, Any] = {"fence": fence}
+    for name, amount in amounts.items():
+        if amount is not None:
+            values[name] = func.coalesce(executions.c[name], 0) + amount
+    return await _advance(tx, execution_id, fence, **values)
 
 
 async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> Run | None:

@@ -115,10 +115,7 @@ def upgrade() -> None:
         sa.Column("request_digest", sa.String(length=64), nullable=True),
         sa.Column("agent_tries", sa.Integer(), nullable=False),
         sa.Column(
-            "agent_responded",
-            sa.Boolean(),
-            nullable=False,
-            comment="the last request sent had a complete response",
+            "agent_responded", sa.Boolean(), nullable=False, comment="the last request sent had a complete response"
         ),
         sa.Column("answered", sa.Boolean(), nullable=False),
         sa.Column("answer", CanonicalJson, nullable=True),
@@ -127,6 +124,9 @@ def upgrade() -> None:
         sa.Column("validator_calls", sa.Integer(), nullable=False, comment="requests logged, over all rounds"),
         sa.Column("validator_tries", sa.Integer(), nullable=False, comment="failed in a row, in this round"),
         sa.Column("validation_deadline", UtcDateTime, nullable=True),
+        sa.Column("prompt_tokens", sa.Integer(), nullable=True),
+        sa.Column("completion_tokens", sa.Integer(), nullable=True),
+        sa.Column("cost_usd", sa.Float(), nullable=True),
         sa.Column("latest_validation_id", Id, nullable=True),
         sa.Column("queued_at", UtcDateTime, nullable=False),
         sa.Column("started_at", UtcDateTime, nullable=True),
@@ -139,8 +139,7 @@ def upgrade() -> None:
             "(state = 'finished') = (outcome IS NOT NULL)", name=op.f("ck_executions_finished_has_outcome")
         ),
         sa.CheckConstraint(
-            "(state = 'waiting_retry') = (next_retry_at IS NOT NULL)",
-            name=op.f("ck_executions_waiting_has_time"),
+            "(state = 'waiting_retry') = (next_retry_at IS NOT NULL)", name=op.f("ck_executions_waiting_has_time")
         ),
         sa.CheckConstraint("outcome <> 'accepted' OR answered", name=op.f("ck_executions_accepted_was_answered")),
         sa.CheckConstraint(
@@ -224,8 +223,7 @@ def upgrade() -> None:
         sa.Column("trace_id", sa.String(length=32), nullable=True),
         sa.Column("answers", Id, nullable=True, comment="the request entry that this response entry closes"),
         sa.CheckConstraint(
-            "(type = 'status_change') = (to_status IS NOT NULL)",
-            name=op.f("ck_job_logs_status_change_has_status"),
+            "(type = 'status_change') = (to_status IS NOT NULL)", name=op.f("ck_job_logs_status_change_has_status")
         ),
         sa.CheckConstraint(
             "(type IN ('agent_response', 'validator_response')) = (answers IS NOT NULL)",
