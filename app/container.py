@@ -91,7 +91,9 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         if wiring.openai_api_key:
             client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
             stack.push_async_callback(client.close)
-        validator = wiring.validator or OpenAIJudge(client, wiring.openai_model)
+        validator = wiring.validator or OpenAIJudge(
+            client, wiring.openai_model, timeout_seconds=wiring.openai_timeout_seconds
+        )
         guard = Guard(tuple(wiring.allowed_networks))
         executors: Mapping[str, Executor] = {"http_json": HttpJson(sandbox, guard), **dict(wiring.extra_executors)}
         journal = Journal(default_redaction(), wiring.log_payload_bytes)

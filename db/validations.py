@@ -60,7 +60,13 @@ async def create(
 async def keep_reply(
     tx: Transaction, *, execution_id: str, round_: int, call: int, request_digest: str, reply: JsonValue
 ) -> None:
-    """Keep the reply to the n-th call of a validation round until it settles."""
+    """Keep the reply to the n-th call of a validation round until it settles, instead of one to another request."""
+    same_call = (
+        (validator_replies.c.execution_id == execution_id)
+        & (validator_replies.c.round == round_)
+        & (validator_replies.c.call == call)
+    )
+    await tx.connection.execute(delete(validator_replies).where(same_call))
     await tx.connection.execute(
         insert(validator_replies).values(
             execution_id=execution_id, round=round_, call=call, request_digest=request_digest, reply=reply

@@ -263,7 +263,8 @@ class Quotable:
         spaced = json.dumps(json.loads(text), ensure_ascii=False)
         self._whole = _normal(text)
         # U+0000 occurs in no answer, and no quote may hold it: nothing is found across the seam of two texts.
-        self._texts = "\0".join(map(_normal, (text, spaced, _unescaped(text), *_strings(answer))))
+        texts = (text, spaced, _unescaped(text), _unescaped(spaced), *_strings(answer))
+        self._texts = "\0".join(map(_normal, texts))
 
     def has(self, quote: str) -> bool:
         return any(self._has(form) for form in _forms(quote))

@@ -62,8 +62,10 @@ def submission(answer: Json = ANSWER, criteria: tuple[Criterion, ...] = CRITERIA
 
 
 @pytest.fixture
-async def judge() -> AsyncGenerator[Judge]:
+async def judge(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Judge]:
     """Make judges that ask at URL, unless told otherwise."""
+    # As every client of an operator's, ours obeys proxy settings; loopback needs none.
+    monkeypatch.setenv("NO_PROXY", "*")
     clients: dict[str, AsyncOpenAI] = {}
 
     def make(url: str = URL, model: str = MODEL, **rest: Json) -> OpenAIJudge:
@@ -267,6 +269,7 @@ hostile = json_values | st.sampled_from(
 @given(answer=hostile)
 @example(answer='"')
 @example(answer={"a": "<|endoftext|>"})
+@settings(deadline=None)
 def test_no_answer_moves_the_task_the_criteria_or_the_nonce(answer: Json) -> None:
     nonce = judgement.nonce("seed-1", 1)
 
@@ -475,6 +478,9 @@ QUOTED: Json = {
         '\\"nested\\":{\\"a\\":1',
         '"x"',
         "done \\ud83d\\ude00",
+        "done \\\\ud83d\\\\ude00",
+        '"text":"He said "yes" and left.',
+        '"text": "He said "yes" and left.',
         "done \U0001f600",
         '{"k": "v"}',
         canonical(QUOTED),
@@ -518,6 +524,7 @@ def test_brackets_are_evidence_where_they_are_the_whole_answer(answer: Json, quo
     text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
     data=st.data(),
 )
+@settings(deadline=None)
 def test_any_piece_of_a_string_is_found_raw_and_escaped(text: str, data: st.DataObject) -> None:
     text = unicodedata.normalize("NFC", text)
     start = data.draw(st.integers(0, len(text) - 1))

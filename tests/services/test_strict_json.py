@@ -140,7 +140,7 @@ def test_bombs_are_refused_at_once(bomb: bytes) -> None:
     with pytest.raises(InvalidJsonError):
         parse(bomb)
 
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10  # 0.1 s on an idle machine
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_two_mebibytes_of_small_values_are_read_in_time(unit: bytes) -> None:
 
     parse(text)
 
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 20  # 0.4 s on an idle machine
 
 
 @pytest.mark.parametrize(
