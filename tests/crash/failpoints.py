@@ -1,0 +1,92 @@
+"""Named places at which a server process ends or stops itself: around every transaction, and around every send.
+
+They are put in from outside, by wrapping; the program itself knows nothing of them. A transaction is named after
+the function that opens it, so that a new one is a new failpoint by itself. Stages: `before` a transaction begins or a
+request is sent, `inside` it just before the commit, `after` it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from db.session import Database, Transaction
+from services.executions import validation
+from services.executors.http_json import HttpJson
+
+# Functions that only pass a transaction on.
+_PLUMBING = {"_AsyncGeneratorContextManager.__aenter__", "_AsyncGeneratorContextManager.__aexit__"}
+
+
+@dataclass
+class Failpoints:
+    """`armed` is `name/stage`; the process does `how` to itself when it comes there, once it has come to `after`.
+
+    All names go to `record`.
+    """
+
+    armed: str | None = None
+    after: str | None = None
+    how: signal.Signals = signal.SIGKILL
+    record: Path | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def come_to(self, name: str, stage: str) -> None:
+        point = f"{name}/{stage}"
+        self.seen[point] += 1
+        if self.record is not None and self.seen[point] == 1:
+            with self.record.open("a") as file:
+                file.write(point + "\n")
+        if point == self.armed and (self.after is None or self.seen[self.after]):
+            self.armed = None
+            os.kill(os.getpid(), self.how)
+
+    def install(self) -> None:
+        """Wrap what opens transactions and what sends."""
+        begin, send, ask = Database.begin, HttpJson.send, validation._Asking.__call__  # noqa: SLF001
+
+        @asynccontextmanager
+        async def watched_begin(database: Database) -> AsyncGenerator[Transaction]:
+            name = _opener()
+            self.come_to(name, "before")
+            async with begin(database) as tx:
+                yield tx
+                self.come_to(name, "inside")
+            self.come_to(name, "after")
+
+        @wraps(send)
+        async def watched_send(*args: Any) -> Any:
+            self.come_to("send to the agent", "before")
+            answer = await send(*args)
+            self.come_to("send to the agent", "after")
+            return answer
+
+        @wraps(ask)
+        async def watched_ask(asking: Any, request: Any, send_it: Any, read: Any) -> Any:
+            async def watched() -> Any:
+                self.come_to("send to the validator", "before")
+                reply = await send_it()
+                self.come_to("send to the validator", "after")
+                return reply
+
+            return await ask(asking, request, watched, read)
+
+        Database.begin = watched_begin  # type: ignore[method-assign]
+        HttpJson.send = watched_send  # type: ignore[method-assign]
+        validation._Asking.__call__ = watched_ask  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _opener() -> str:
+    """The function that opens the transaction."""
+    frame = sys._getframe(2)  # noqa: SLF001
+    while frame.f_back is not None and frame.f_code.co_qualname in _PLUMBING:
+        frame = frame.f_back
+    return frame.f_code.co_qualname

@@ -1,0 +1,103 @@
+"""Faults that the crash harness must find: each takes one safeguard away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from db import executions as execution_rows
+from db import rows
+from db import validations as validation_rows
+from db.models import executions
+from services.executions import requests, validation
+from services.executions.steps import Steps
+from services.executions.validation import Validating
+
+
+def send_before_log() -> None:
+    """The request entry is committed only once the answer is there."""
+    real_log = Steps._log_request  # noqa: SLF001
+    real_keep, real_trouble = Steps._keep, Steps._log_trouble  # noqa: SLF001
+    owed: dict[str, tuple[Any, ...]] = {}
+
+    async def log_later(self: Steps, claim: Any, *rest: Any) -> tuple[str, None]:
+        owed[claim.execution_id] = rest
+        return "", None
+
+    def first_log(then: Any) -> Any:
+        async def logged(self: Steps, claim: Any, run: Any, response: Any, *rest: Any, **named: Any) -> Any:
+            sent = await real_log(self, claim, *owed.pop(claim.execution_id))
+            assert sent is not None
+            response = type(response)(sent[0], response.attempt, response.duration_ms)
+            return await then(self, claim, run, response, *rest, **named)
+
+        return logged
+
+    Steps._log_request = log_later  # type: ignore[assignment]  # noqa: SLF001
+    Steps._keep = first_log(real_keep)  # type: ignore[method-assign]  # noqa: SLF001
+    Steps._log_trouble = first_log(real_trouble)  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def status_before_verdict() -> None:
+    """The status is committed first, the validation that it stands on afterwards."""
+    real_settle = Validating._settle  # noqa: SLF001
+    real_create = validation_rows.create
+
+    async def settle(self: Validating, asking: Any, *rest: Any) -> None:
+        kept: dict[str, Any] = {}
+
+        async def create_later(tx: Any, **values: Any) -> Any:
+            kept.update(values)
+            return type("Nothing", (), {"id": None})()
+
+        validation.validation_rows.create = create_later  # type: ignore[assignment]
+        try:
+            await real_settle(self, asking, *rest)
+        finally:
+            validation.validation_rows.create = real_create
+        async with self.database.begin() as tx:
+            made = await real_create(tx, **kept)
+            point = executions.update().where(executions.c.id == asking.run.execution.id)
+            await tx.connection.execute(point.values(latest_validation_id=made.id))
+
+    Validating._settle = settle  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def resume_without_fence() -> None:
+    """Writes of a running execution no longer look at the fence, nor whether it still runs."""
+    async def advance(tx: Any, execution_id: str, held_fence: int, **values: Any) -> Any:
+        change = executions.update().where(executions.c.id == execution_id).values(**values).returning(executions)
+        return rows.run((await tx.connection.execute(change)).one())
+
+    execution_rows._advance = advance  # noqa: SLF001
+
+
+def sweeper_ignores_the_runner() -> None:
+    """A process claims the executions of another runner too."""
+    real = execution_rows._claim  # noqa: SLF001
+
+    async def claim_due(tx: Any, runner: str, owner: str, lease_seconds: float, limit: int) -> Any:
+        return await real(tx, owner, lease_seconds, limit, executions.c.runner.is_not(None))
+
+    execution_rows.claim_due = claim_due
+
+
+def key_not_reused() -> None:
+    """Each execution gets a new key, also where the last request had no answer."""
+
+    def key_for(*_: object) -> str:
+        return requests.new_key()
+
+    requests._key_for = key_for  # noqa: SLF001
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    mutant.__name__: mutant
+    for mutant in (
+        send_before_log,
+        status_before_verdict,
+        resume_without_fence,
+        sweeper_ignores_the_runner,
+        key_not_reused,
+    )
+}
