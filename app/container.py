@@ -86,7 +86,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
     async with AsyncExitStack() as stack:
         database = Database.open(wiring.database_url, on_commit=bus.ring)
         stack.push_async_callback(database.close)
-        sandbox = await stack.enter_async_context(Sandbox())
+        sandbox = await stack.enter_async_context(Sandbox(workers=2))
         client = None
         if wiring.openai_api_key:
             client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)

@@ -320,11 +320,22 @@ async def claim(tx: Transaction, execution_id: str, owner: str, lease_seconds: f
     return found[0] if found else None
 
 
-async def claim_due(tx: Transaction, runner: str, owner: str, lease_seconds: float, limit: int) -> list[Claimed]:
+async def claim_due(
+    tx: Transaction, runner: str, owner: str, lease_seconds: float, limit: int, *, running: Sequence[str] = ()
+) -> list[Claimed]:
     """Claim executions of a runner that are due: queued ones whose agent has a free slot, waits that are over,
     and those whose owner let its lease expire. Oldest first; waits for no other process.
+
+    `running` are those that the owner works on: a busy process that is late with its leases does not take them from
+    itself, nor what it has just committed and not yet begun. What it lost altogether it finds two leases later.
     """
-    return await _claim(tx, owner, lease_seconds, limit, executions.c.runner == runner)
+    others = or_(
+        executions.c.lease_owner.is_(None),
+        executions.c.lease_owner != owner,
+        executions.c.claimable_at <= in_seconds(-2 * lease_seconds),
+    )
+    which = and_(executions.c.runner == runner, executions.c.id.not_in(ids_in(tx, running)), others)
+    return await _claim(tx, owner, lease_seconds, limit, which)
 
 
 async def _claim(
@@ -378,6 +389,16 @@ async def _claim(
 
 async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
     """Take a free slot of the agent for the execution; False where there is none. Waits for nobody."""
+    held = agent_slots.alias("held")
+    beyond_maximum = (
+        select(func.count())
+        .select_from(held.join(agents, agents.c.id == held.c.agent_id))
+        .where(
+            held.c.agent_id == agent_id,
+            held.c.number > agents.c.max_concurrent_executions,
+            held.c.execution_id.is_not(None),
+        )
+    )
     free = (
         select(agent_slots.c.number)
         .join(agents, agents.c.id == agent_slots.c.agent_id)
@@ -386,6 +407,9 @@ async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
             agent_slots.c.number <= agents.c.max_concurrent_executions,
             agent_slots.c.execution_id.is_(None),
         )
+        .order_by(agent_slots.c.number)
+        # The maximum was lowered, and some above it are still under way: each leaves one free slot unused.
+        .offset(beyond_maximum.scalar_subquery())
         .limit(1)
         .with_for_update(skip_locked=True, of=agent_slots)
     )
@@ -439,7 +463,9 @@ async def validation_seconds_left(tx: Transaction, execution_id: str) -> float:
 
 async def queued_beyond(tx: Transaction, limit: int) -> bool:
     """Whether at least `limit` executions wait for their turn."""
-    some = select(executions.c.id).where(executions.c.state == ExecutionState.QUEUED).limit(limit).subquery()
+    # "Live" says no more than "queued" does, but is what the index of the few live ones among all has.
+    queued = select(executions.c.id).where(executions.c.state == ExecutionState.QUEUED, _LIVE)
+    some = queued.limit(limit).subquery()
     return (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one() >= limit
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from collections import deque
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 
 # How long a SQLite writer waits for another process's transaction. Ours take milliseconds.
 SQLITE_BUSY_SECONDS = 30
+# How long work waits for a connection. A thousand executions share a few, each for milliseconds at a time: whoever
+# waits this long waits for a database that is down.
+POOL_SECONDS = 120
 # Each is a thread; one writes, the others read.
 SQLITE_CONNECTIONS = 8
 
@@ -26,9 +32,9 @@ WRITES = "signoff_writes"
 def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Make the engine for a URL, set up as durably as this service needs; nothing connects yet."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=pool_size, max_overflow=0)
+        return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS)
     engine = create_async_engine(
-        url, pool_size=min(pool_size, SQLITE_CONNECTIONS), max_overflow=0, pool_timeout=SQLITE_BUSY_SECONDS
+        url, pool_size=min(pool_size, SQLITE_CONNECTIONS), max_overflow=0, pool_timeout=POOL_SECONDS
     )
     _set_up_sqlite(engine)
     return engine
@@ -46,11 +52,15 @@ class Transaction:
 class Database:
     """One database, SQLite or PostgreSQL, and its connections."""
 
-    def __init__(self, engine: AsyncEngine, on_commit: Callable[[frozenset[str]], None] | None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, urgent: AsyncEngine, on_commit: Callable[[frozenset[str]], None] | None
+    ) -> None:
         self._engine = engine
+        # A connection of its own: what keeps leases must not queue behind the work that they are for.
+        self._urgent = urgent
         self._on_commit = on_commit
         # SQLite has one writer at a time. Waiting here is fair and idle; its own busy handler sleeps and starves.
-        self._one_writer = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+        self._one_writer = _OneWriter() if engine.dialect.name == "sqlite" else None
 
     @classmethod
     def open(
@@ -64,7 +74,7 @@ class Database:
 
         Raises sqlalchemy.exc.ArgumentError for a URL that is none.
         """
-        return cls(engine_for(url, pool_size=pool_size), on_commit)
+        return cls(engine_for(url, pool_size=pool_size), engine_for(url, pool_size=1), on_commit)
 
     @property
     def is_postgresql(self) -> bool:
@@ -72,9 +82,13 @@ class Database:
         return self._engine.dialect.name == "postgresql"
 
     @asynccontextmanager
-    async def begin(self) -> AsyncGenerator[Transaction]:
-        """Open a transaction that may write; commits at the end of the block, rolls back on an exception."""
-        async with self._one_writer or nullcontext(), self._engine.connect() as connection:
+    async def begin(self, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
+        """Open a transaction that may write; commits at the end of the block, rolls back on an exception.
+
+        An urgent one goes before all others of this process that wait for their turn.
+        """
+        turn = nullcontext() if self._one_writer is None else self._one_writer.turn(urgent=urgent)
+        async with turn, (self._urgent if urgent else self._engine).connect() as connection:
             await connection.execution_options(**{WRITES: True})
             tx = Transaction(connection)
             async with connection.begin():
@@ -91,6 +105,64 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+        await self._urgent.dispose()
+
+
+class _OneWriter:
+    """A lock whose waiters are served in order, the urgent ones first."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def turn(self, *, urgent: bool) -> AsyncGenerator[None]:
+        """Hold the lock for the block."""
+        if self._held:
+            await self._wait(urgent=urgent)
+        self._held = True
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, *, urgent: bool) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        if urgent:
+            self._waiting.appendleft(turn)
+        else:
+            self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        """Hand the lock to the next who still waits; it stays held meanwhile, so that nobody slips in."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._held = False
+
+
+def _set_pragma(cursor: Any, statement: str) -> None:
+    """Execute, again for up to a second where the file is locked.
+
+    Turning WAL on takes a new file whole for a moment, and SQLite's busy handler does not wait for that: of
+    processes that start together, each but one would fail.
+    """
+    for _ in range(100):
+        try:
+            cursor.execute(statement)
+        except sqlite3.OperationalError:
+            time.sleep(0.01)
+        else:
+            return
+    cursor.execute(statement)
 
 
 def _set_up_sqlite(engine: AsyncEngine) -> None:
@@ -109,7 +181,7 @@ def _set_up_sqlite(engine: AsyncEngine) -> None:
             "busy_timeout": SQLITE_BUSY_SECONDS * 1000,
         }
         for pragma, value in wanted.items():
-            cursor.execute(f"PRAGMA {pragma} = {value}")
+            _set_pragma(cursor, f"PRAGMA {pragma} = {value}")
             cursor.execute(f"PRAGMA {pragma}")
             (got,) = cursor.fetchone()
             if got != value:

@@ -81,7 +81,7 @@ class InProcess:
             self._work.set()
             return
         self._unreserve()
-        if self._accepting:
+        if self._accepting and execution_id not in self._running:
             self._spawn(execution_id, FIRST_FENCE, reservation.taken_at)
         # Else the process is stopping: its leases are given up, and another one takes over.
 
@@ -178,13 +178,11 @@ class InProcess:
             return SWEEP_SECONDS
         claimed_at = time.monotonic()
         async with self.database.begin() as tx:
-            claimed = await execution_rows.claim_due(tx, self.name, self.owner, self.lease_seconds, min(room, 100))
+            claimed = await execution_rows.claim_due(
+                tx, self.name, self.owner, self.lease_seconds, min(room, 100), running=list(self._running)
+            )
             next_due = await execution_rows.next_due_seconds(tx, self.name)
         for item in claimed:
-            stale = self._running.pop(item.execution_id, None)
-            if stale is not None:
-                # Its lease ran out under this very process; the new claim goes on instead.
-                stale.task.cancel()
             self._spawn(item.execution_id, item.fence, claimed_at)
         if claimed:
             return 0.0
@@ -200,7 +198,7 @@ class InProcess:
             running = dict(self._running)
             asked_at = time.monotonic()
             try:
-                async with self.database.begin() as tx:
+                async with self.database.begin(urgent=True) as tx:
                     kept = await execution_rows.renew(tx, self.owner, list(running), self.lease_seconds)
             except Exception:
                 log.exception("leases were not renewed")

@@ -54,10 +54,10 @@ class Failpoints:
         begin, send, ask = Database.begin, HttpJson.send, validation._Asking.__call__  # noqa: SLF001
 
         @asynccontextmanager
-        async def watched_begin(database: Database) -> AsyncGenerator[Transaction]:
+        async def watched_begin(database: Database, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
             name = _opener()
             self.come_to(name, "before")
-            async with begin(database) as tx:
+            async with begin(database, urgent=urgent) as tx:
                 yield tx
                 self.come_to(name, "inside")
             self.come_to(name, "after")

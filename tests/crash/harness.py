@@ -88,8 +88,9 @@ class Stage:
         assert made.agent is not None, made.user_errors
         return made.agent
 
-    async def job(self, agent: Agent) -> Job:
-        made = await self.container.jobs.create(ADMIN, JobDraft("A job", CRITERIA, agent_id=agent.id))
+    async def job(self, agent: Agent, *, judged: bool = True) -> Job:
+        criteria = CRITERIA if judged else CRITERIA[:1]
+        made = await self.container.jobs.create(ADMIN, JobDraft("A job", criteria, agent_id=agent.id))
         assert made.job is not None, made.user_errors
         return made.job
 
@@ -151,9 +152,7 @@ class Stage:
                 )
             ).all()
             found += [f"the key is used again after no answer: {row[0]}" for row in unknown]
-            repeated = await tx.connection.execute(
-                text("SELECT id FROM executions WHERE agent_tries > 1")
-            )
+            repeated = await tx.connection.execute(text("SELECT id FROM executions WHERE agent_tries > 1"))
             found += [f"sent twice by itself: {row[0]}" for row in repeated]
         for (job_id, key), times in self.sent().items():
             if times > logged.get((job_id, key), 0):
@@ -175,7 +174,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(database_url: str, directory: Path, *, mutant: str | None = None) -> AsyncGenerator[Stage]:
+async def stage(
+    database_url: str, directory: Path, *, mutant: str | None = None, lease_seconds: float = LEASE_SECONDS
+) -> AsyncGenerator[Stage]:
     """Set the stage on a migrated database; its processes end with it."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a test
     agent_log = directory / "agent.jsonl"
@@ -188,7 +189,7 @@ async def stage(database_url: str, directory: Path, *, mutant: str | None = None
             "SIGNOFF_DATABASE_URL": database_url,
             "SIGNOFF_SECRET_KEY": "a-key-for-tests-that-is-long-enough-0123456789",
             "SIGNOFF_ALLOWED_AGENT_NETWORKS": "127.0.0.0/8",
-            "SIGNOFF_LEASE_SECONDS": str(LEASE_SECONDS),
+            "SIGNOFF_LEASE_SECONDS": str(lease_seconds),
             "SIGNOFF_DRAIN_SECONDS": "5",
             "OPENAI_API_KEY": "sk-of-the-tests",
             "OPENAI_BASE_URL": judge_url,

@@ -65,6 +65,7 @@ def status_before_verdict() -> None:
 
 def resume_without_fence() -> None:
     """Writes of a running execution no longer look at the fence, nor whether it still runs."""
+
     async def advance(tx: Any, execution_id: str, held_fence: int, **values: Any) -> Any:
         change = executions.update().where(executions.c.id == execution_id).values(**values).returning(executions)
         return rows.run((await tx.connection.execute(change)).one())
@@ -76,7 +77,7 @@ def sweeper_ignores_the_runner() -> None:
     """A process claims the executions of another runner too."""
     real = execution_rows._claim  # noqa: SLF001
 
-    async def claim_due(tx: Any, runner: str, owner: str, lease_seconds: float, limit: int) -> Any:
+    async def claim_due(tx: Any, runner: str, owner: str, lease_seconds: float, limit: int, **_: Any) -> Any:
         return await real(tx, owner, lease_seconds, limit, executions.c.runner.is_not(None))
 
     execution_rows.claim_due = claim_due

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
+from sqlalchemy import text
 
 from db.records import ExecutionOutcome, ExecutionState, JobStatus
 from services.executions.requests import Execute
 from tests.crash.harness import ADMIN, LEASE_SECONDS, Stage, finish, stage
 from tests.crash.mutants import MUTANTS
+from tests.crash.scenes import random_kills
 from tests.crash.server import ServerProcess
 
 # How many failpoints are played at once: most of the time each waits for a lease to expire.
@@ -155,41 +158,57 @@ async def test_the_executions_of_another_runner_are_left_alone(database_url: str
         assert await foreign_execution_is_left_alone(scene)
 
 
-async def random_kills(scene: Stage, *, seed: int, kills: int, jobs: int) -> None:
-    """Keep two servers busy and kill one or the other at random moments; then let everything come to its end."""
-    dice = random.Random(seed)
-    agent = await scene.agent("0.05")
-    waiting = [await scene.job(agent) for _ in range(jobs)]
-    servers: list[ServerProcess] = [await scene.server(), await scene.server()]
-
-    async def press(job_index: int) -> None:
-        await scene.press(dice.choice(servers), waiting[job_index], wait_seconds=0)
-
-    async def killer() -> None:
-        for _ in range(kills):
-            await asyncio.sleep(dice.uniform(0.02, 0.6))
-            index = dice.randrange(2)
-            servers[index].kill()
-            servers[index] = await scene.server()
-
-    async def presser() -> None:
-        for index in range(jobs):
-            await press(index)
-            await asyncio.sleep(dice.uniform(0, kills * 0.5 / jobs))
-
-    await asyncio.gather(killer(), presser())
-    for job in waiting:
-        found, _ = await scene.settled(job, 60)
-        if found.status is JobStatus.ASSIGNED:
-            await scene.press(servers[0], job)
-            found, _ = await scene.settled(job, 60)
-        assert found.status is JobStatus.COMPLETED
-
-
 async def test_random_kills_break_nothing(database_url: str, tmp_path: Path) -> None:
     async with stage(database_url, tmp_path) as scene:
         await random_kills(scene, seed=1, kills=12, jobs=50)
         assert await scene.problems() == []
+
+
+async def test_fifty_presses_on_two_servers_make_one_execution(postgresql_url: str, tmp_path: Path) -> None:
+    async with stage(postgresql_url, tmp_path) as scene:
+        servers = [await scene.server(), await scene.server()]
+        job = await scene.job(await scene.agent("0.5"))
+        answers = await asyncio.gather(*(scene.press(servers[index % 2], job) for index in range(50)))
+        codes = Counter(answer.status_code if answer else None for answer in answers)
+        assert codes == {200: 1, 409: 49}
+        refused = [answer.json()["userErrors"][0]["code"] for answer in answers if answer and answer.status_code == 409]
+        assert set(refused) == {"NOT_EXECUTABLE"}
+        _, execution = await scene.look(job)
+        assert execution is not None
+        assert execution.number == 1
+        assert sum(scene.sent().values()) == 1
+        assert await scene.problems() == []
+
+
+async def test_a_thousand_executions_in_flight_fit_into_200_megabytes(postgresql_url: str, tmp_path: Path) -> None:
+    async with stage(postgresql_url, tmp_path, lease_seconds=30) as scene:
+        # Slow enough that all are in flight before the first is answered.
+        agent = await scene.agent("15")
+        jobs = [await scene.job(agent, judged=False) for _ in range(1000)]
+        for job in jobs:
+            await scene.container.executions.execute(ADMIN, Execute(job.id, wait_seconds=0))
+        # They wait in the database; one server claims them all.
+        process = await scene.server()
+        largest, most = 0, 0
+        left = {job.id for job in jobs}
+        async with asyncio.timeout(120):
+            while left:
+                await asyncio.sleep(0.5)
+                largest = max(largest, psutil.Process(process.pid).memory_info().rss)
+                found = await scene.container.jobs.get_many(ADMIN, sorted(left))
+                left -= {job.id for job in found if job is not None and job.status is JobStatus.COMPLETED}
+                most = max(most, await leases(scene))
+        assert most > 900
+        assert max(scene.sent().values()) == 1
+        assert await scene.problems() == []
+        assert largest < 200e6, f"{largest / 1e6:.0f} MB"
+
+
+async def leases(scene: Stage) -> int:
+    """How many executions processes work on."""
+    async with scene.container.database.read() as tx:
+        counted = text("SELECT count(*) FROM executions WHERE lease_owner IS NOT NULL")
+        return int((await tx.connection.execute(counted)).scalar_one())
 
 
 # ------------------------------------------------------------------------------------------------------- mutants
