@@ -131,7 +131,9 @@ async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobLogFilter) -> int:
     """How many entries that list has."""
-    statement = _listed(scope, wanted, payload=False)(job_logs).with_only_columns(func.count())
+    statement = _listed(scope, wanted, payload=False)(job_logs).with_only_columns(
+        func.count(), maintain_column_froms=True
+    )
     return (await tx.connection.execute(statement)).scalar_one()
 
 

@@ -1,0 +1,190 @@
+"""The application: routes, what happens around them, and the life of what they need."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, WebSocketRoute
+
+from app.auth import Authentication, Tokens
+from app.container import Container, Wiring, open_container
+from app.health import Health
+from app.middleware import (
+    GRAPHQL,
+    BodyCap,
+    Identify,
+    SameOrigin,
+    SecureHeaders,
+    Trace,
+    TrustedHosts,
+    problem,
+    too_large,
+)
+from app.rest import Rest
+from app.secrets import StoredSecrets, secret_keys
+from app.serving import Drain
+from db import migrate
+from resolvers.context import Services
+from schema.build import build_schema
+from schema.endpoint import GraphQLEndpoint
+from schema.errors import INTERNAL
+from schema.limits import Limits
+from services.executions.validation import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, *, migrates: bool = True) -> Starlette:
+    """Make the application; nothing is opened before its lifespan starts.
+
+    With `migrates`, that begins by bringing the database to the newest revision. `app.state.drain` ends it orderly.
+    """
+    authentication = Authentication(Tokens.of(secret_keys(settings)))
+    drain = Drain(settings.drain_seconds)
+    health = Health(partial(migrate.is_current, settings.database_url), drain)
+
+    schema = build_schema(
+        Limits(
+            depth=settings.query_depth,
+            aliases=settings.query_aliases,
+            tokens=settings.query_tokens,
+            nodes=settings.query_nodes,
+        )
+    )
+
+    def services() -> Services:
+        return cast("Services", app.state.services)
+
+    endpoint = GraphQLEndpoint(
+        schema,
+        services,
+        authentication.authenticate,
+        allowed_origins=settings.allowed_origins,
+        operations_per_connection=settings.subscriptions_per_connection,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        if migrates:
+            await migrate.upgrade(settings.database_url)
+        async with open_container(wiring_of(settings)) as container:
+            app.state.container = container
+            app.state.services = services_of(container)
+            drain.runner = container.runner
+            yield
+            await drain.finished()
+
+    app = Starlette(
+        routes=[
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route(GRAPHQL, endpoint),
+            WebSocketRoute(GRAPHQL, endpoint),
+            *Rest.over(schema, services).routes(),
+        ],
+        middleware=around(settings, authentication),
+        exception_handlers={
+            HTTPException: partial(_http_problem, settings.request_bytes),
+            Exception: _bug,
+        },
+        lifespan=lifespan,
+    )
+    app.state.drain = drain
+    return app
+
+
+def around(settings: Settings, authentication: Authentication) -> Sequence[Middleware]:
+    """What every request passes through, outermost first."""
+    return [
+        Middleware(Trace),
+        Middleware(SecureHeaders),
+        Middleware(TrustedHosts, allowed_hosts=settings.trusted_hosts),
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("authorization", "content-type", "idempotency-key", "traceparent"),
+            allow_credentials=True,
+            expose_headers=("x-trace-id",),
+        ),
+        Middleware(BodyCap, largest_bytes=settings.request_bytes),
+        Middleware(RequestBodyLimitMiddleware, max_body_size=settings.request_bytes),
+        Middleware(SameOrigin, allowed_origins=settings.allowed_origins),
+        Middleware(Identify, authentication=authentication),
+    ]
+
+
+def wiring_of(settings: Settings) -> Wiring:
+    """Say to the container what the settings mean for it."""
+    key = settings.openai_api_key
+    return Wiring(
+        database_url=settings.database_url,
+        secrets=StoredSecrets.of(secret_keys(settings)),
+        openai_api_key=None if key is None else key.get_secret_value(),
+        openai_base_url=settings.openai_base_url,
+        openai_model=settings.openai_model,
+        openai_timeout_seconds=settings.openai_timeout_seconds,
+        allowed_networks=settings.allowed_agent_networks,
+        lease_seconds=settings.lease_seconds,
+        # The application's drain has waited already: what is still in flight then is let go.
+        drain_seconds=0,
+        retry=RetryPolicy(
+            deadline_seconds=settings.validator_deadline_seconds,
+            first_seconds=settings.retry_first_seconds,
+            longest_seconds=settings.retry_longest_seconds,
+            slow_seconds=settings.retry_slow_seconds,
+        ),
+        executions_in_flight=settings.executions_in_flight,
+        executions_queued=settings.executions_queued,
+        log_payload_bytes=settings.log_payload_bytes,
+        feed_poll_seconds=settings.feed_poll_seconds,
+    )
+
+
+def services_of(container: Container) -> Services:
+    """What resolvers are handed of a container."""
+    return Services(
+        agents=container.agents,
+        jobs=container.jobs,
+        executions=container.executions,
+        logs=container.logs,
+        feed=container.feed,
+        redact=container.journal.redact,
+        executors=sorted(container.executors),
+        validators=[container.validator.name],
+        can_judge=container.judge_configured,
+    )
+
+
+def _http_problem(largest_bytes: int, request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses by itself (unknown path, wrong method, too long a body) in our form."""
+    del request
+    if not isinstance(error, HTTPException):
+        raise error
+    status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return too_large(largest_bytes)
+    return problem(status, status.name, error.detail, error.headers)
+
+
+def _bug(request: Request, error: Exception) -> Response:
+    """Answer for a bug; the server logs it, with the trace id that the answer has too."""
+    del request, error
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, "Internal error")

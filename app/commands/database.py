@@ -1,0 +1,79 @@
+"""`signoff migrate` and `signoff purge`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, TypeVar
+
+from cyclopts import Parameter
+
+from app.commands import CommandError, say, seconds_of
+from app.settings import Settings, load
+from db import logs
+from db.migrate import upgrade
+from db.session import Database
+
+T = TypeVar("T")
+
+# Some milliseconds a transaction.
+BATCH = 500
+
+
+def migrate_command() -> None:
+    """Bring the database to the newest revision."""
+    migrate(load(serves=False))
+    say("The database is at the newest revision.")
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the newest revision. Raises CommandError."""
+    run(upgrade(settings.database_url), "the database cannot be brought to the newest revision")
+
+
+def purge(
+    *,
+    older_than: Annotated[str, Parameter(help="How old an entry must be: 90d, 12h.")],
+    dry_run: Annotated[bool, Parameter(help="Only count.", negative="")] = False,
+) -> None:
+    """Empty old log payloads of finished executions, in batches. Entries stay, marked PURGED."""
+    seconds = seconds_of(older_than)
+    count = run(purged(load(serves=False), seconds, dry_run=dry_run), "the logs cannot be purged")
+    say(f"Payloads {'that would be emptied' if dry_run else 'emptied'}: {count}")
+
+
+async def purged(settings: Settings, older_than_seconds: float, *, dry_run: bool) -> int:
+    database = Database.open(settings.database_url, pool_size=1)
+    try:
+        if dry_run:
+            async with database.read() as tx:
+                return await logs.purgeable(tx, older_than_seconds)
+        emptied, after = 0, 0
+        while True:
+            # A transaction for each batch: nobody is held up, and Ctrl-C loses little.
+            async with database.begin() as tx:
+                count, position = await logs.purge(tx, older_than_seconds, after=after, limit=BATCH)
+            emptied += count
+            if position is None:
+                return emptied
+            after = position
+    finally:
+        await database.close()
+
+
+def run(work: Coroutine[None, None, T], what_failed: str) -> T:
+    """Run database work, and say in one line what kept it from being done. Raises CommandError."""
+
+    async def done() -> T:
+        try:
+            return await work
+        except BaseException:
+            # SQLite's driver lets go of a file that it could not open from a thread, which speaks to this loop.
+            await asyncio.sleep(0.05)
+            raise
+
+    try:
+        return asyncio.run(done())
+    except Exception as error:  # noqa: BLE001 - drivers raise whatever they like
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CommandError(f"{what_failed}: {lines[0]}") from None

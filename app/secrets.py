@@ -1,0 +1,69 @@
+"""Keys for each purpose, derived from the secret key, and the encryption of agents' credentials."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import SecretStr
+
+    from app.settings import Settings
+
+TOKENS = "signoff tokens v1"
+AGENT_SECRETS = "signoff agent secrets v1"
+
+
+def secret_keys(settings: Settings) -> list[SecretStr]:
+    """The present key, then those of before. Raises ValueError where settings were loaded without one."""
+    if settings.secret_key is None:
+        raise ValueError("there is no secret key")
+    return [settings.secret_key, *settings.old_secret_keys]
+
+
+def derived(secret_key: SecretStr, purpose: str) -> bytes:
+    """Derive 32 bytes for one purpose; those of different purposes tell nothing of each other (RFC 5869)."""
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode())
+    return kdf.derive(secret_key.get_secret_value().encode())
+
+
+def key_id(key: bytes) -> str:
+    """Name a derived key, without telling anything of it."""
+    return hashlib.sha256(b"key id\0" + key).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class StoredSecrets:
+    """Encrypts with the first key and reads what any of them encrypted (services.agents.Secrets).
+
+    Stored as `<key id>:<Fernet token>`: the id tells an operator which credentials still need an old key.
+    """
+
+    current: str
+    fernet: MultiFernet = field(repr=False)
+
+    @classmethod
+    def of(cls, keys: Sequence[SecretStr]) -> Self:
+        """Make it for secret keys, the present one first."""
+        own = [derived(key, AGENT_SECRETS) for key in keys]
+        return cls(key_id(own[0]), MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in own]))
+
+    def encrypt(self, credential: str) -> str:
+        """Return the credential as it is stored."""
+        return f"{self.current}:{self.fernet.encrypt(credential.encode()).decode()}"
+
+    def decrypt(self, stored: str) -> str:
+        """Return the credential. Raises ValueError where no known key fits."""
+        key, _, token = stored.partition(":")
+        try:
+            return self.fernet.decrypt(token.encode()).decode()
+        except InvalidToken:
+            raise ValueError(f"no known key reads what the key {key[:8]!r} encrypted") from None

@@ -1,0 +1,188 @@
+"""Running the server: its sockets, its signals, its orderly end, and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import uvicorn
+
+from services.trace import current_trace_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from starlette.applications import Starlette
+
+    from app.settings import Settings
+
+# How long connections have to take the last bytes of their answers once nothing is in flight any more.
+LAST_BYTES_SECONDS = 2
+_POLL_SECONDS = 0.05
+
+
+# ------------------------------------------------------------------------------------------------------- draining
+
+
+class Working(Protocol):
+    """What a drain has to know of a runner."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions it works on."""
+        ...
+
+    def stop_accepting(self) -> None:
+        """Start nothing new."""
+        ...
+
+
+@dataclass
+class Drain:
+    """The orderly end: /readyz says so first, nothing new is started, what is in flight gets its time."""
+
+    seconds: float
+    runner: Working | None = None
+    _deadline: float | None = field(default=None, init=False)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the process is on its way out."""
+        return self._deadline is not None
+
+    def begin(self) -> None:
+        """Start the clock; a second time changes nothing."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self.seconds
+            if self.runner is not None:
+                self.runner.stop_accepting()
+
+    async def finished(self, at_least_seconds: float = 0) -> None:
+        """Wait until nothing is in flight or the time is up, whichever comes first, but for a moment anyway."""
+        self.begin()
+        earliest = time.monotonic() + min(at_least_seconds, self.seconds)
+        deadline = self._deadline or 0
+        while (now := time.monotonic()) < deadline:
+            if now >= earliest and (self.runner is None or self.runner.in_flight == 0):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class Server(uvicorn.Server):
+    """Drains on SIGTERM and SIGINT while it still serves, then ends with status 0. A second signal hurries it."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, notice_seconds: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._notice_seconds = notice_seconds
+        self._ending: asyncio.Task[None] | None = None
+        self.on_started: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        if self.started and self.on_started is not None:
+            self.on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Handle the signals here: uvicorn's own handler would stop listening at once, and then die of the signal."""
+        loop = asyncio.get_running_loop()
+        handled = {signal.SIGTERM: self._notice_seconds, signal.SIGINT: 0.0}
+        for number, notice_seconds in handled.items():
+            loop.add_signal_handler(number, self.end, notice_seconds)
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    def end(self, notice_seconds: float = 0.0) -> None:
+        """Begin the orderly end."""
+        if self._ending is None:
+            logging.getLogger(__name__).info("draining")
+            self._drain.begin()
+            self._ending = asyncio.get_running_loop().create_task(self._end(notice_seconds))
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def _end(self, notice_seconds: float) -> None:
+        await self._drain.finished(notice_seconds)
+        self.should_exit = True
+
+
+def server_for(app: Starlette, drain: Drain, settings: Settings) -> Server:
+    """Make the server; it listens on the sockets that its `serve` is given."""
+    config = uvicorn.Config(
+        app,
+        # One frame of a WebSocket is a request like any other.
+        ws_max_size=settings.request_bytes,
+        # What is left then are streams without an end, and readers that do not read.
+        timeout_graceful_shutdown=LAST_BYTES_SECONDS,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return Server(config, drain, settings.drain_notice_seconds)
+
+
+# -------------------------------------------------------------------------------------------------------- sockets
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of a host, before anything else is begun. Raises OSError; port 0 takes a free one."""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            try:
+                bound = socket.socket(family, kind, protocol)
+            except OSError:
+                continue  # a kernel without IPv6 still resolves names to it
+            sockets.append(bound)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind((address[0], port_of(sockets[0]) or port, *address[2:]))
+            bound.listen(2048)
+            bound.settimeout(0)
+    except BaseException:
+        for bound in sockets:
+            bound.close()
+        raise
+    if not sockets:
+        raise OSError(f"{host} has no address that this machine could listen on")
+    return sockets
+
+
+def port_of(bound: socket.socket) -> int:
+    """The port that a socket has got, 0 where it has none yet."""
+    return int(bound.getsockname()[1])
+
+
+# ------------------------------------------------------------------------------------------------------------ log
+
+
+class _TraceId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.trace_id = current_trace_id.get() or "-"
+        return True
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Log to stderr, one line an event, with the trace that it belongs to."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_TraceId())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s trace=%(trace_id)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Below that, theirs tell of every request and every migration step.
+    for chatty in ("uvicorn", "httpx", "httpcore", "alembic", "openai"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))

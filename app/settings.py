@@ -1,0 +1,236 @@
+"""Everything that the environment sets, read once at the start into a frozen value.
+
+`load` is the way in: it reads, checks, and fills in what depends on where the service listens.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK = "127.0.0.1"
+SQLITE, POSTGRESQL = "sqlite+aiosqlite:///", "postgresql+asyncpg://"
+# HS256 asks for a key of at least 256 bits; 32 characters of hexadecimal or base64 are the least that may hold half.
+KEY_CHARACTERS = 32
+
+Network = IPv4Network | IPv6Network
+
+
+class BadSettingError(Exception):
+    """The environment cannot be used; one line for each thing that is wrong, naming the variable."""
+
+
+# ------------------------------------------------------------------------------------------------- kinds of value
+
+
+def _split(value: object) -> object:
+    """Read a list as people write it: with commas, with spaces, or with both."""
+    return tuple(re.split(r"[\s,]+", value.strip(" ,\t\n"))) if isinstance(value, str) else value
+
+
+def _network(value: object) -> object:
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{error}: write networks such as 10.0.0.0/8, with commas between them") from None
+
+
+def _database_url(url: str) -> str:
+    if url.startswith(SQLITE):
+        if sqlite_file(url) is None:
+            raise ValueError("SQLite needs a file: sqlite+aiosqlite:///path/to/signoff.db")
+    elif url.startswith(POSTGRESQL):
+        try:
+            urlsplit(url).port  # noqa: B018 - reading it checks it
+        except ValueError:
+            raise ValueError("this is not a URL") from None
+    else:
+        # The URL itself may hold a password, and is not repeated.
+        raise ValueError(f"it must begin with {SQLITE} or {POSTGRESQL}")
+    return url
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text.lower())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or text.count("/") != 2:  # noqa: PLR2004
+        raise ValueError(f"{text!r} is not an origin such as https://example.org (no path, no wildcard)")
+    return text.lower()
+
+
+def _trusted_host(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"(\*\.)?[\w.-]+|\[[\da-f:.]+\]", text, re.IGNORECASE):
+        raise ValueError(f"{text!r} is not a host such as example.org, *.example.org or * (no port)")
+    return text.lower().strip("[]")
+
+
+def _key(key: SecretStr) -> SecretStr:
+    if len(key.get_secret_value()) < KEY_CHARACTERS:
+        raise ValueError(f"it must have at least {KEY_CHARACTERS} characters; for a new one: openssl rand -base64 48")
+    return key
+
+
+def _api_key(key: SecretStr) -> SecretStr:
+    # A key with a line break copied along would only fail when something is judged.
+    if not all("!" <= character <= "~" for character in key.get_secret_value()):
+        raise ValueError("it holds other characters than visible ASCII ones")
+    return key
+
+
+Key = Annotated[SecretStr, AfterValidator(_key)]
+Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Split = (NoDecode, BeforeValidator(_split))
+
+
+# --------------------------------------------------------------------------------------------------- the settings
+
+
+class Settings(BaseSettings):
+    """SIGNOFF_… and OPENAI_…, checked. An empty variable is as good as none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNOFF_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(default=f"{SQLITE}signoff.db", repr=False)
+
+    secret_key: Key | None = None
+    """Signs tokens and encrypts agents' secrets; after `load(serves=True)` there always is one."""
+    old_secret_keys: Annotated[tuple[Key, ...], *Split] = ()
+    """Keys of before: what they signed and encrypted is still read."""
+    jwks_url: str | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+
+    runner: Literal["in_process", "temporal"] = "in_process"
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_task_queue: str = "signoff"
+
+    openai_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
+        default=None, validation_alias="OPENAI_API_KEY"
+    )
+    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    openai_model: str = "gpt-4.1-mini"
+    openai_timeout_seconds: Seconds = 120
+    validator: str = "openai"
+
+    allowed_agent_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], *Split] = ()
+    allowed_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], *Split] = ()
+    trusted_hosts: Annotated[tuple[Annotated[str, AfterValidator(_trusted_host)], ...], *Split] = ()
+    metrics_token: SecretStr | None = None
+
+    lease_seconds: Seconds = 30
+    drain_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 20
+    drain_notice_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1
+    """How long after SIGTERM /readyz says 503 while connections are still taken, at least."""
+    validator_deadline_seconds: Seconds = 3600
+    retry_first_seconds: Seconds = 1
+    retry_longest_seconds: Seconds = 60
+    retry_slow_seconds: Seconds = 60
+    feed_poll_seconds: Seconds = 2
+
+    # Limits, each with a clear error where it is met.
+    request_bytes: Count = 1024 * 1024
+    query_depth: Count = 12
+    query_aliases: Count = 15
+    query_tokens: Count = 2_000
+    query_nodes: Count = 10_000
+    subscriptions_per_connection: Count = 10
+    log_payload_bytes: Count = 256 * 1024
+    executions_in_flight: Count = 1_000
+    executions_queued: Count = 10_000
+    mutations_per_minute: Count = 600
+    mutations_burst: Count = 200
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite URL, None for any other URL and for a database in memory."""
+    name = url.removeprefix(SQLITE).split("?")[0]
+    return Path(name) if url.startswith(SQLITE) and name not in {"", ":memory:"} else None
+
+
+def read(**overrides: object) -> Settings:
+    """Read the environment, where `overrides` do not say otherwise. Raises BadSettingError."""
+    try:
+        return Settings.model_validate(overrides)
+    except ValidationError as error:
+        raise BadSettingError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
+
+
+def load(host: str = LOOPBACK, *, serves: bool = True) -> Settings:
+    """Read the environment. Raises BadSettingError.
+
+    A service that `serves` needs a secret key and, unless `host` is this machine's own, to know by which names it
+    is called. With SQLite on loopback the key is made where there is none, and kept beside the database's file.
+    """
+    settings = read()
+    if not serves:
+        return settings
+    file = sqlite_file(settings.database_url)
+    local = is_loopback(host)
+    filled: dict[str, object] = {}
+    if settings.secret_key is None:
+        if not local or file is None:
+            raise BadSettingError(
+                "SIGNOFF_SECRET_KEY: needed, except with SQLite on loopback; to make one: openssl rand -base64 48"
+            )
+        filled["secret_key"] = SecretStr(kept_key(file.with_name(f"{file.name}.key")))
+    if not settings.trusted_hosts:
+        if not local:
+            raise BadSettingError(
+                f"SIGNOFF_TRUSTED_HOSTS: needed to listen on {host}: the names by which clients call, with commas"
+            )
+        filled["trusted_hosts"] = ("*",)
+    return settings.model_copy(update=filled)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    with suppress(ValueError):
+        return ip_address(host.strip("[]")).is_loopback
+    return host.lower() == "localhost"
+
+
+def _line(problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0])
+    variable = name if name.startswith("OPENAI_") else f"SIGNOFF_{name.upper()}"
+    message = problem["msg"].removeprefix("Value error, ").replace("\n", " ")
+    return f"{variable}: {message[0].lower()}{message[1:]}"
+
+
+def kept_key(file: Path) -> str:
+    """Read the key in a file, or make one that only this user can read. Raises BadSettingError.
+
+    Written beside it and then linked into place, so that of several processes one wins and all read a whole key.
+    """
+    try:
+        if not file.exists():
+            descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 600
+            try:
+                with os.fdopen(descriptor, "w") as writing:
+                    writing.write(secrets.token_urlsafe(48) + "\n")
+                    writing.flush()
+                    os.fsync(writing.fileno())
+                with suppress(FileExistsError):
+                    os.link(draft, file)
+            finally:
+                Path(draft).unlink()
+        key = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise BadSettingError(f"SIGNOFF_SECRET_KEY: not set, and {file} cannot be used instead: {reason}") from None
+    if len(key) < KEY_CHARACTERS:
+        raise BadSettingError(f"SIGNOFF_SECRET_KEY: not set, and {file} holds no usable key: delete it for a new one")
+    return key

@@ -1,0 +1,268 @@
+"""The commands, as processes: what they print, how they end, and that a server drains."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from app.auth import Tokens
+from db.records import Role
+from tests.agents import Response, ScriptedAgent
+from tests.app.conftest import CREATE_AGENT, CREATE_JOB, PASSES
+from tests.judge_server import judge_server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SIGNOFF_", "OPENAI_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning", **more}
+
+
+def signoff(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(**more), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+# ------------------------------------------------------------------------------------------------- small commands
+
+
+def test_a_token_is_alone_on_the_last_line(tmp_path: Path) -> None:
+    made = signoff("token", "--subject", "ines", "--role", "client", cwd=tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", made.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "status", "says"),
+    [
+        (("serve",), {"SIGNOFF_LEASE_SECONDS": "soon"}, 2, "SIGNOFF_LEASE_SECONDS: "),
+        (("serve", "--host", "0.0.0.0"), {}, 2, "SIGNOFF_SECRET_KEY: needed"),  # noqa: S104
+        (("serve",), {"SIGNOFF_RUNNER": "temporal"}, 2, "not there yet"),
+        (("worker",), {}, 2, "not there yet"),
+        (("migrate",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db"}, 1, "unable to open database"),
+        (("token", "--subject", "ines", "--role", "boss"), {}, 2, "--role"),
+        (("purge", "--older-than", "old"), {}, 2, "no duration"),
+        (("nonsense",), {}, 2, "nonsense"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    tmp_path: Path, arguments: tuple[str, ...], variables: Mapping[str, str], status: int, says: str
+) -> None:
+    done = signoff(*arguments, cwd=tmp_path, **variables)
+
+    assert done.returncode == status
+    assert says in done.stderr.splitlines()[0]
+    assert all(line.startswith("signoff: ") for line in done.stderr.splitlines())
+    assert len(done.stderr.splitlines()) <= 2
+
+
+def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        done = signoff("serve", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_demo_goes_the_whole_way_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    done = signoff("demo", "--once", cwd=tmp_path, TMPDIR=str(temporary), PYTHONIOENCODING="ascii")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [line.strip() for line in done.stdout.splitlines()]
+    first, second = told.index("Re-submission Required"), told.index("Completed")
+    assert first < second
+    assert "Failed: The three phone numbers from the signatures are there" in told[first:second]
+    assert any("+44 7700 900123" in line for line in told[second:])
+    for kind in ("agent request", "agent response", "validator request", "validator response", "status change"):
+        assert kind in done.stdout
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert [line for line in done.stdout.splitlines() if line != line.rstrip()] == []
+    assert list(temporary.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["temporary"]
+
+
+async def test_with_a_key_the_demo_has_one_criterion_judged(tmp_path: Path) -> None:
+    async with judge_server() as judge:
+        variables = {"OPENAI_API_KEY": "sk-of-the-tests", "OPENAI_BASE_URL": judge.url}
+        done = await asyncio.to_thread(signoff, "demo", "--once", cwd=tmp_path, **variables)
+
+    assert done.returncode == 0, done.stdout
+    assert "Asked the validator 'openai'" in done.stdout
+    assert "sk-of-the-tests" not in done.stdout + done.stderr
+
+
+def test_the_demo_says_that_its_port_is_taken(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        done = signoff("demo", "--once", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------- the server
+
+
+class Served:
+    """A server process."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, cwd: Path) -> None:
+        self.process = process
+        self.url = url
+        key = SecretStr((cwd / "signoff.db.key").read_text().strip())
+        self.headers = {"authorization": f"Bearer {Tokens.of([key]).issue('ada', Role.ADMIN)}"}
+
+    async def ask(self, http: httpx.AsyncClient, query: str, **variables: Any) -> Any:
+        body = {"query": query, "variables": variables}
+        answer = await http.post(f"{self.url}/graphql", json=body, headers=self.headers)
+        return answer.json()["data"]
+
+    async def job(self, http: httpx.AsyncClient, agent_url: str) -> str:
+        agent = await self.ask(http, CREATE_AGENT, input={"name": "An agent", "endpointUrl": agent_url})
+        agent_id = agent["createAgent"]["agent"]["id"]
+        draft = {"title": "A job", "acceptanceCriteria": PASSES, "agentId": agent_id}
+        job = await self.ask(http, CREATE_JOB, input=draft)
+        return str(job["createJob"]["job"]["id"])
+
+    def end(self) -> float:
+        """Send SIGTERM, wait for the end, and say how long it took."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        return time.monotonic() - started
+
+
+@contextmanager
+def served(cwd: Path, **more: str) -> Generator[Served]:
+    variables = {"SIGNOFF_ALLOWED_AGENT_NETWORKS": "127.0.0.0/8", **more}
+    command = [sys.executable, "-m", "app", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=cwd, env=environment(**variables), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = ""
+            while "Signoff serves at" not in line:
+                line = process.stderr.readline()
+                assert line, "the server ended"
+            yield Served(process, line.split("serves at ")[1].split("/graphql")[0], cwd)
+        finally:
+            process.kill()
+
+
+async def called(agent: ScriptedAgent) -> None:
+    """Wait until an agent has been sent something."""
+    async with asyncio.timeout(20):
+        while not agent.requests:  # noqa: ASYNC110 - it is a list that grows
+            await asyncio.sleep(0.02)
+
+
+def test_sigterm_ends_an_idle_server_at_once_and_with_0(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        took = server.end()
+
+    assert server.process.returncode == 0
+    assert took < 5
+
+
+async def test_sigterm_lets_what_is_in_flight_finish(tmp_path: Path) -> None:
+    async with ScriptedAgent(Response(delay_seconds=2)) as agent, httpx.AsyncClient(timeout=30) as http:
+        with served(tmp_path) as server:
+            job_id = await server.job(http, agent.url)
+            execute = asyncio.create_task(http.post(f"{server.url}/api/jobs/{job_id}/execute", headers=server.headers))
+            await called(agent)
+
+            server.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            ready = await http.get(f"{server.url}/readyz")
+            answer = await execute
+            await asyncio.to_thread(server.process.wait, 10)
+
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"draining": "yes"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
+    assert server.process.returncode == 0
+
+
+async def test_what_does_not_finish_in_time_is_left_to_another(tmp_path: Path) -> None:
+    async with ScriptedAgent(Response(hangs=True)) as agent, httpx.AsyncClient(timeout=30) as http:
+        with served(tmp_path, SIGNOFF_DRAIN_SECONDS="1") as server:
+            job_id = await server.job(http, agent.url)
+            await http.post(
+                f"{server.url}/api/jobs/{job_id}/execute", content=b'{"waitSeconds": 0}', headers=server.headers
+            )
+            await called(agent)
+            took = await asyncio.to_thread(server.end)
+
+    assert server.process.returncode == 0
+    assert 1 <= took < 6
+    with closing(sqlite3.connect(tmp_path / "signoff.db")) as connection:
+        (state, owner) = connection.execute("SELECT state, lease_owner FROM executions").fetchone()
+    assert (state, owner) == ("calling_agent", None)
+
+
+@asynccontextmanager
+async def following(server: Served, **headers: str) -> AsyncGenerator[Any]:
+    url = f"ws{server.url.removeprefix('http')}/graphql"
+    protocol = Subprotocol("graphql-transport-ws")
+    async with connect(url, subprotocols=[protocol], additional_headers=headers) as websocket:
+        await websocket.send(json.dumps({"type": "connection_init", "payload": server.headers}))
+        assert json.loads(await websocket.recv())["type"] == "connection_ack"
+        yield websocket
+
+
+async def test_a_listener_is_told_1012_on_the_way_out(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        async with following(server) as websocket:
+            subscription = {"query": "subscription { jobStatusChanged { toStatus } }"}
+            await websocket.send(json.dumps({"id": "1", "type": "subscribe", "payload": subscription}))
+            await asyncio.sleep(0.2)
+            ended = asyncio.create_task(asyncio.to_thread(server.end))
+            with pytest.raises(ConnectionClosed) as closed:
+                await websocket.recv()
+            took = await ended
+
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert took < 6
+    assert server.process.returncode == 0
+
+
+async def test_a_foreign_pages_websocket_is_403(tmp_path: Path) -> None:
+    with served(tmp_path) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            async with following(server, origin="https://evil.test"):
+                pass
+        async with following(server, origin=server.url):
+            pass
+
+    assert refused.value.response.status_code == 403
+
+
+async def test_two_servers_on_one_database_start_together(tmp_path: Path) -> None:
+    with served(tmp_path) as one, served(tmp_path) as other:
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(f"{one.url}/readyz")).status_code == 200
+            assert (await http.get(f"{other.url}/readyz")).status_code == 200

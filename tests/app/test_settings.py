@@ -1,0 +1,176 @@
+"""The environment is read once; what cannot be used is said in a line that names the variable."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import BadSettingError, Settings, is_loopback, kept_key, load, read, sqlite_file
+
+KEY = "a key of more than thirty-two characters"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SIGNOFF_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_variable_it_serves_a_file_here_and_keeps_its_key_beside_it(tmp_path: Path) -> None:
+    settings = load()
+
+    assert sqlite_file(settings.database_url) == Path("signoff.db")
+    assert settings.trusted_hosts == ("*",)
+    assert settings.secret_key is not None
+    kept = tmp_path / "signoff.db.key"
+    assert kept.read_text().strip() == settings.secret_key.get_secret_value()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert load().secret_key == settings.secret_key
+
+
+def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as starts:
+        keys = set(starts.map(kept_key, [tmp_path / "signoff.db.key"] * 64))
+
+    assert len(keys) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["signoff.db.key"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SIGNOFF_LEASE_SECONDS", "soon", "valid number"),
+        ("SIGNOFF_LEASE_SECONDS", "0", "greater than 0"),
+        ("SIGNOFF_DRAIN_SECONDS", "nan", "finite"),
+        ("SIGNOFF_RUNNER", "threads", "'in_process' or 'temporal'"),
+        ("SIGNOFF_DATABASE_URL", "postgresql://somebody:hunter2@db/signoff", "postgresql+asyncpg://"),
+        ("SIGNOFF_DATABASE_URL", "sqlite+aiosqlite:///:memory:", "needs a file"),
+        ("SIGNOFF_SECRET_KEY", "hunter2", "at least 32 characters"),
+        ("SIGNOFF_OLD_SECRET_KEYS", f"{KEY.replace(' ', '-')},hunter2", "at least 32 characters"),
+        ("SIGNOFF_ALLOWED_AGENT_NETWORKS", "10.0.0.0/8, 10.1.2.3/8", "host bits set"),
+        ("SIGNOFF_ALLOWED_ORIGINS", "*", "is not an origin"),
+        ("SIGNOFF_ALLOWED_ORIGINS", "https://example.org/app", "is not an origin"),
+        ("SIGNOFF_TRUSTED_HOSTS", "example.org:8000", "is not a host"),
+        ("SIGNOFF_EXECUTIONS_IN_FLIGHT", "0", "greater than or equal to 1"),
+        ("SIGNOFF_REQUEST_BYTES", "1e3", "valid integer"),
+        ("OPENAI_API_KEY", "sk-hunter2\n", "visible ASCII"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSettingError) as told:
+        load()
+
+    (line,) = str(told.value).splitlines()
+    assert line.startswith(f"{name}: ")
+    assert says in line
+    assert "hunter2" not in line
+
+
+def test_every_bad_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNOFF_RUNNER", "threads")
+    monkeypatch.setenv("SIGNOFF_QUERY_DEPTH", "deep")
+
+    with pytest.raises(BadSettingError) as told:
+        load()
+
+    assert [line.split(":")[0] for line in str(told.value).splitlines()] == ["SIGNOFF_RUNNER", "SIGNOFF_QUERY_DEPTH"]
+
+
+def test_another_host_needs_a_key_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadSettingError, match=r"^SIGNOFF_SECRET_KEY: needed"):
+        load("0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("SIGNOFF_SECRET_KEY", KEY)
+    with pytest.raises(BadSettingError, match=r"^SIGNOFF_TRUSTED_HOSTS: needed"):
+        load("0.0.0.0")  # noqa: S104
+    monkeypatch.setenv("SIGNOFF_TRUSTED_HOSTS", "signoff.example.org, *.internal")
+
+    assert load("0.0.0.0").trusted_hosts == ("signoff.example.org", "*.internal")  # noqa: S104
+
+
+def test_postgresql_needs_a_key_on_loopback_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNOFF_DATABASE_URL", "postgresql+asyncpg://db/signoff")
+
+    with pytest.raises(BadSettingError, match=r"^SIGNOFF_SECRET_KEY: needed"):
+        load()
+    assert load(serves=False).secret_key is None
+
+
+def test_lists_are_written_with_commas_or_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNOFF_ALLOWED_AGENT_NETWORKS", "10.0.0.0/8, ::1 ,192.168.0.0/16,")
+
+    assert [str(network) for network in read().allowed_agent_networks] == ["10.0.0.0/8", "::1/128", "192.168.0.0/16"]
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    monkeypatch.setenv("SIGNOFF_LEASE_SECONDS", "")
+
+    assert (read().openai_api_key, read().lease_seconds) == (None, 30)
+
+
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "hunter2-openai")
+    monkeypatch.setenv("SIGNOFF_SECRET_KEY", "hunter2" * 8)
+    monkeypatch.setenv("SIGNOFF_METRICS_TOKEN", "hunter2-metrics")
+    monkeypatch.setenv("SIGNOFF_DATABASE_URL", "postgresql+asyncpg://somebody:hunter2@db/signoff")
+
+    assert "hunter2" not in repr(load()) + str(load())
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        read().lease_seconds = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_key_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNOFF_DATABASE_URL", "sqlite+aiosqlite:///nowhere/signoff.db")
+
+    with pytest.raises(BadSettingError, match=r"^SIGNOFF_SECRET_KEY: not set, and nowhere/signoff\.db\.key cannot"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+# What the contract names and nothing reads yet: each goes from here with the part that it is for.
+NOT_YET = {
+    "jwt_issuer",
+    "jwt_audience",
+    "metrics_token",
+    "temporal_address",
+    "temporal_namespace",
+    "temporal_task_queue",
+    "mutations_per_minute",
+    "mutations_burst",
+}
+
+
+def test_every_setting_is_used() -> None:
+    code = "".join(file.read_text() for file in (Path(__file__).parents[2] / "app").rglob("*.py"))
+    unused = {name for name in Settings.model_fields if f"settings.{name}" not in code}
+
+    assert unused == NOT_YET
