@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from db import feed as feed_rows
 from db import logs as log_rows
 from db.records import JobLogType
 from services import cursors, ids
+from services.refusals import SlowConsumerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -23,11 +25,16 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Feed:
-    """Follows log entries: each once, in order, none missed. `poll_seconds` is how late a lost ring is noticed."""
+    """Follows log entries: each once, in order, none missed.
+
+    `poll_seconds` is how late a lost ring is noticed. A follower that takes longer than `patience_seconds` over one
+    entry is let go. Until then it costs one batch of memory: the log keeps what it has not read.
+    """
 
     database: Database
     bus: EventBus
     poll_seconds: float = 2.0
+    patience_seconds: float = 30.0
 
     async def cursor(self) -> str:
         """Where the feed stands: everything at or before it is committed and can be read already."""
@@ -46,7 +53,8 @@ class Feed:
         """Yield the entries after a cursor, then each new one as it is committed, for ever.
 
         Of one job, or of every job that the viewer may see where `job_id` is None. Without a cursor: from now on.
-        Ends at once where there is no such job for the viewer. Raises BadRequestError for a malformed cursor.
+        Ends at once where there is no such job for the viewer. Raises BadRequestError for a malformed cursor, and
+        SlowConsumerError where the follower is too slow.
         """
         position = None if after is None else int(str(cursors.log_position(after)[0]))
         if job_id is not None and not ids.is_id(ids.JOB, job_id):
@@ -57,7 +65,10 @@ class Feed:
             while True:
                 batch, position = await self._next(viewer, job_id, position, only=only, payload=payload)
                 for entry in batch:
+                    given_at = time.monotonic()
                     yield entry
+                    if time.monotonic() - given_at > self.patience_seconds:
+                        raise SlowConsumerError(cursors.log_cursor(entry.seq))
                 if not batch:
                     await bell.wait(self.poll_seconds)
 

@@ -307,6 +307,11 @@ class Runner(Protocol):
         """Stored with each execution, so that every process knows whose it is."""
         ...
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether this process is on its way out: what waits here for long is better asked for again elsewhere."""
+        ...
+
     def submit(self, execution_id: str, reservation: Reservation | None = None) -> None:
         """Take note of a committed execution; with the reservation whose lease it was committed under, if any."""
         ...

@@ -38,6 +38,14 @@ class BadRequestError(Exception):
     """An argument of a read is malformed (a cursor, a page size, a filter): nothing was read."""
 
 
+class SlowConsumerError(Exception):
+    """A follower took too long over one event. It resumes after `cursor`, the last event that it was given."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__("You read too slowly. Subscribe again after this cursor: nothing is lost.")
+        self.cursor = cursor
+
+
 def invalid(message: str, *path: str) -> Refusal:
     """An INVALID_INPUT refusal about one field of the input."""
     return Refusal(ErrorCode.INVALID_INPUT, message, path or None)

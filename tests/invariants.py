@@ -74,6 +74,7 @@ async def violations(tx: Transaction) -> list[str]:
     rows = (await tx.connection.execute(text(_CHANGES))).all()
     for job_id, changes in groupby(rows, key=lambda row: row[0]):
         before: str | None = None
+        present: str | None = None
         for _, from_status, to_status, status in changes:
             if from_status != before:
                 found.append(f"status changes chain: {job_id}: {before} then {from_status} -> {to_status}")

@@ -62,6 +62,7 @@ class InProcess:
         self._reserved = 0
         self._work = asyncio.Event()
         self._accepting = False
+        self._stopping = False
 
     # ---------------------------------------------------------------------------------------------------- the port
 
@@ -94,6 +95,11 @@ class InProcess:
     # ------------------------------------------------------------------------------------------------------ working
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the process is on its way out."""
+        return self._stopping
+
+    @property
     def in_flight(self) -> int:
         """How many executions this process works on, or has made room for."""
         return len(self._running) + self._reserved
@@ -111,7 +117,7 @@ class InProcess:
         try:
             yield
         finally:
-            self._accepting = False
+            self.stop_accepting()
             loops[0].cancel()
             await self._drain(drain_seconds)
             loops[1].cancel()
@@ -121,6 +127,7 @@ class InProcess:
     def stop_accepting(self) -> None:
         """Begin to drain: nothing new is started here from now on."""
         self._accepting = False
+        self._stopping = True
 
     async def _drain(self, seconds: float) -> None:
         tasks = [running.task for running in self._running.values()]

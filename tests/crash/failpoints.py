@@ -21,6 +21,7 @@ from typing import Any
 from db.session import Database, Transaction
 from services.executions import validation
 from services.executors.http_json import HttpJson
+from tests.crash.patching import put
 
 # Functions that only pass a transaction on.
 _PLUMBING = {"_AsyncGeneratorContextManager.__aenter__", "_AsyncGeneratorContextManager.__aexit__"}
@@ -51,7 +52,8 @@ class Failpoints:
 
     def install(self) -> None:
         """Wrap what opens transactions and what sends."""
-        begin, send, ask = Database.begin, HttpJson.send, validation._Asking.__call__  # noqa: SLF001
+        asking_class = validation._Asking  # noqa: SLF001
+        begin, send, ask = Database.begin, HttpJson.send, asking_class.__call__
 
         @asynccontextmanager
         async def watched_begin(database: Database, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
@@ -79,9 +81,9 @@ class Failpoints:
 
             return await ask(asking, request, watched, read)
 
-        Database.begin = watched_begin  # type: ignore[method-assign]
-        HttpJson.send = watched_send  # type: ignore[method-assign]
-        validation._Asking.__call__ = watched_ask  # type: ignore[method-assign]  # noqa: SLF001
+        put(Database, "begin", watched_begin)
+        put(HttpJson, "send", watched_send)
+        put(asking_class, "__call__", watched_ask)
 
 
 def _opener() -> str:

@@ -9,9 +9,10 @@ from db import executions as execution_rows
 from db import rows
 from db import validations as validation_rows
 from db.models import executions
-from services.executions import requests, validation
+from services.executions import requests
 from services.executions.steps import Steps
 from services.executions.validation import Validating
+from tests.crash.patching import put
 
 
 def send_before_log() -> None:
@@ -33,9 +34,9 @@ def send_before_log() -> None:
 
         return logged
 
-    Steps._log_request = log_later  # type: ignore[assignment]  # noqa: SLF001
-    Steps._keep = first_log(real_keep)  # type: ignore[method-assign]  # noqa: SLF001
-    Steps._log_trouble = first_log(real_trouble)  # type: ignore[method-assign]  # noqa: SLF001
+    put(Steps, "_log_request", log_later)
+    put(Steps, "_keep", first_log(real_keep))
+    put(Steps, "_log_trouble", first_log(real_trouble))
 
 
 def status_before_verdict() -> None:
@@ -50,17 +51,17 @@ def status_before_verdict() -> None:
             kept.update(values)
             return type("Nothing", (), {"id": None})()
 
-        validation.validation_rows.create = create_later  # type: ignore[assignment]
+        put(validation_rows, "create", create_later)
         try:
             await real_settle(self, asking, *rest)
         finally:
-            validation.validation_rows.create = real_create
+            put(validation_rows, "create", real_create)
         async with self.database.begin() as tx:
             made = await real_create(tx, **kept)
             point = executions.update().where(executions.c.id == asking.run.execution.id)
             await tx.connection.execute(point.values(latest_validation_id=made.id))
 
-    Validating._settle = settle  # type: ignore[method-assign]  # noqa: SLF001
+    put(Validating, "_settle", settle)
 
 
 def resume_without_fence() -> None:
@@ -70,7 +71,7 @@ def resume_without_fence() -> None:
         change = executions.update().where(executions.c.id == execution_id).values(**values).returning(executions)
         return rows.run((await tx.connection.execute(change)).one())
 
-    execution_rows._advance = advance  # noqa: SLF001
+    put(execution_rows, "_advance", advance)
 
 
 def sweeper_ignores_the_runner() -> None:
@@ -80,7 +81,7 @@ def sweeper_ignores_the_runner() -> None:
     async def claim_due(tx: Any, runner: str, owner: str, lease_seconds: float, limit: int, **_: Any) -> Any:
         return await real(tx, owner, lease_seconds, limit, executions.c.runner.is_not(None))
 
-    execution_rows.claim_due = claim_due
+    put(execution_rows, "claim_due", claim_due)
 
 
 def key_not_reused() -> None:
@@ -89,7 +90,7 @@ def key_not_reused() -> None:
     def key_for(*_: object) -> str:
         return requests.new_key()
 
-    requests._key_for = key_for  # noqa: SLF001
+    put(requests, "_key_for", key_for)
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from app import serving
 from app.asgi import create_app
+from app.serving import listen, log_to_stderr, port_of, server_for
 from app.settings import load
 from tests.crash.failpoints import Failpoints
 from tests.crash.mutants import MUTANTS
@@ -75,10 +75,10 @@ def _serve(ready: Connection, environment: dict[str, str], log: Path, points: Fa
         MUTANTS[mutant]()
     points.install()
     settings = load("127.0.0.1")
-    serving.log_to_stderr()
-    sockets = serving.listen("127.0.0.1", 0)
+    log_to_stderr()
+    sockets = listen("127.0.0.1", 0)
     application = create_app(settings, migrates=False)
-    server = serving.server_for(application, application.state.drain, settings)
-    port = serving.port_of(sockets[0])
+    server = server_for(application, application.state.drain, settings)
+    port = port_of(sockets[0])
     server.on_started = lambda: ready.send(port)
     server.run(sockets)

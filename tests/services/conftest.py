@@ -66,7 +66,8 @@ class House:
         return result.job
 
     async def execute(self, job: Job, viewer: Viewer = CLIENT, **fields: Any) -> ExecuteResult:
-        return await self.container.executions.execute(viewer, Execute(job.id, **{"wait_seconds": 20, **fields}))
+        command = replace(Execute(job.id, wait_seconds=20), **fields)
+        return await self.container.executions.execute(viewer, command)
 
     async def log(self, job: Job) -> Sequence[JobLog]:
         (page,) = await self.container.logs.of_jobs(ADMIN, [job.id], JobLogFilter(), Page(100), payload=True)

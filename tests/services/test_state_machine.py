@@ -356,7 +356,7 @@ def test_whatever_happens_to_a_job_the_service_agrees_with_the_model(kind: str, 
                 stateful_step_count=20,
                 deadline=None,
                 phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
                 derandomize=True,
             ),
         )
