@@ -79,6 +79,6 @@ async def page(tx: Transaction, page: Page, *, only_enabled: bool) -> PageOf[Age
 
 async def count(tx: Transaction, *, only_enabled: bool) -> int:
     """How many agents that list has."""
-    statement = _listed(only_enabled=only_enabled)(agents).with_only_columns(func.count())
+    statement = _listed(only_enabled=only_enabled)(agents).with_only_columns(func.count(), maintain_column_froms=True)
     total: int = (await tx.connection.execute(statement)).scalar_one()
     return total

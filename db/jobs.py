@@ -133,7 +133,7 @@ async def page(
 
 async def count(tx: Transaction, scope: Scope, wanted: JobFilter) -> int:
     """How many jobs that list has."""
-    statement = _listed(scope, wanted)(jobs).with_only_columns(func.count())
+    statement = _listed(scope, wanted)(jobs).with_only_columns(func.count(), maintain_column_froms=True)
     total: int = (await tx.connection.execute(statement)).scalar_one()
     return total
 

@@ -6,15 +6,16 @@ inserted. Every statement asks for one row more than the page, which tells wheth
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import ColumnElement, bindparam, column, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, column, func, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.records import PageOf
-from db.types import Id
+from db.types import BigId, Id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A list's sort key: names of columns that end in a unique one, all ascending or all descending."""
+    """A list's sort key: names of columns, all ascending or all descending; the last is unique within a list."""
 
     names: tuple[str, ...]
     descending: bool = False
@@ -43,7 +44,9 @@ class Key:
         """The rows strictly after (or before) a position in the list's order: one range of an index."""
         columns = [rows.c[name] for name in self.names]
         values = [
-            bindparam(None, value, type_=item.type, unique=True) for value, item in zip(position, columns, strict=True)
+            # A position comes from outside: its number may be larger than any that the column holds.
+            bindparam(None, value, type_=BigId if isinstance(item.type, Integer) else item.type, unique=True)
+            for value, item in zip(position, columns, strict=True)
         ]
         greater = after != self.descending
         return tuple_(*columns) > tuple_(*values) if greater else tuple_(*columns) < tuple_(*values)
@@ -100,12 +103,13 @@ async def pages_of_parents(
         statement = select(ranges).select_from(wanted.join(ranges, true()))
         statement = statement.order_by(*key.order(ranges, backward=page.backward))
     else:
-        # SQLite has no LATERAL; a correlated subquery on the unique column reads the same ranges.
+        # SQLite has no LATERAL; a correlated subquery on the column that is unique within a list reads the same ranges.
         part = table.alias("part")
         unique = key.names[-1]
         ids = key.cut(build(part).where(part.c[parent] == wanted.c.value), part, page)
         ids = ids.with_only_columns(part.c[unique]).correlate(wanted)
-        statement = build(table).select_from(wanted.join(table, table.c[unique].in_(ids.scalar_subquery())))
+        of_parent = and_(table.c[parent] == wanted.c.value, table.c[unique].in_(ids.scalar_subquery()))
+        statement = build(table).select_from(wanted.join(table, of_parent))
         statement = statement.order_by(*key.order(table, backward=page.backward))
     found: defaultdict[str, list[R]] = defaultdict(list)
     for row in await tx.connection.execute(statement):
@@ -129,10 +133,12 @@ async def counts_of_parents(
 
 def id_list(tx: Transaction, ids: Sequence[str]) -> TableValuedAlias:
     """A list of ids as a table with the column `value`: one bound parameter, so one cached statement."""
+    # Ours are ASCII. What else stands there from outside is the id of nothing, and no text for every database.
+    ids = [item for item in ids if item.isascii() and "\0" not in item]
     if tx.postgresql:
-        bound = bindparam(None, list(ids), type_=ARRAY(Id), unique=True)
+        bound = bindparam(None, ids, type_=ARRAY(Id), unique=True)
         return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
-    bound_text = literal("[" + ",".join(f'"{item}"' for item in ids) + "]")
+    bound_text = literal(json.dumps(ids))
     return func.json_each(bound_text).table_valued(column("value", Id), name="wanted")
 
 

@@ -135,7 +135,7 @@ class Agents:
         refused = _text_problem(draft, given)
         if refused is not None:
             return refused
-        if draft.executor not in self.executors:
+        if given("executor") and draft.executor not in self.executors:
             known = ", ".join(sorted(self.executors))
             return invalid(f"There is no executor {draft.executor!r} here; installed: {known}.", "executor")
         # `not <=` and not `>`: NaN is in no range.

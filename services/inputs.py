@@ -97,6 +97,8 @@ async def criteria(
 
 
 async def _check(draft: CriterionDraft, path: tuple[str, ...], sandbox: Sandbox) -> Refusal | None:
+    if draft.expression is not None and draft.json_schema is not None:
+        return invalid("A criterion has either an expression or a JSON Schema, not both.", *path, "check")
     if draft.expression is not None:
         where = (*path, "check", "expression")
         refused = text(draft.expression, where, 1_000)

@@ -67,6 +67,8 @@ class JobEdit:
     description: str | None = None
     input: JsonValue = None
     acceptance_criteria: Sequence[CriterionDraft] | None = None
+    nulls: Sequence[str] = ()
+    """The fields that were given as null, by their names in the API: none of them can be."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Jobs:
                 return JobResult(None, (refused,))
         draft = replace(draft, input={} if draft.input is None else draft.input)
         refused = self._text_problem(draft.title, draft.description, draft.input) or (
-            _key_problem(draft.idempotency_key) or _owner_problem(draft.owner_id)
+            _key_problem(draft.idempotency_key) or _owner_problem(draft.owner_id) or _agent_problem(draft.agent_id)
         )
         if refused is not None:
             return JobResult(None, (refused,))
@@ -153,6 +155,8 @@ class Jobs:
         if before is None:
             return JobResult(None, (not_found("job", job_id, "jobId"),))
         refused = self._text_problem(edit.title, edit.description, edit.input)
+        if edit.nulls:
+            refused = invalid(f"{edit.nulls[0]} cannot be null: leave it out to keep it.", edit.nulls[0])
         if refused is not None:
             return JobResult(before, (refused,))
         criteria = before.acceptance_criteria
@@ -491,6 +495,11 @@ def reason_problem(reason: str | None) -> Refusal | None:
 
 def _key_problem(key: str | None) -> Refusal | None:
     return None if key is None else inputs.text(key, ("idempotencyKey",), inputs.KEY_CHARACTERS)
+
+
+def _agent_problem(agent_id: str | None) -> Refusal | None:
+    known = agent_id is None or ids.is_id(ids.AGENT, agent_id)
+    return None if known else not_found("agent", agent_id or "", "agentId")
 
 
 def _owner_problem(owner_id: str | None) -> Refusal | None:

@@ -59,7 +59,8 @@ class Journal:
         return log_id
 
     def _bounded(self, entry: LogEntry) -> LogEntry:
-        message = entry.message
+        # A plug-in's error may say anything; what no database would keep must not lose the entry.
+        message = entry.message.encode(errors="replace").decode().replace("\x00", "\ufffd")
         if len(message) > MESSAGE_CHARACTERS:
             message = message[: MESSAGE_CHARACTERS - 1] + "…"
         if entry.payload is None:

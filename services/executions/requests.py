@@ -34,8 +34,9 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.records import Agent, Execution, Job, Page, PageOf, Run, Validation
+    from db.records import Agent, Criterion, Execution, Job, JsonValue, Page, PageOf, Run, Validation
     from db.session import Database, Transaction
+    from services.agents import EndpointCheck
     from services.executions.settle import Settling
     from services.executions.steps import Steps
     from services.jobs import Jobs
@@ -74,6 +75,20 @@ class ExecuteResult:
 
 
 @dataclass(frozen=True)
+class ExecutionPreview:
+    """What Execute would send and to whom, with nothing sent.
+
+    `request` has the keys method, url (for admins alone) and body, redacted as in the log; None where none could be
+    built, and then `input_errors` says why.
+    """
+
+    request: JsonValue
+    input_errors: tuple[str, ...]
+    endpoint_allowed: bool
+    undecidable_criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True)
 class _Started:
     """What the first transaction did: `leased` where this process holds the lease of the new execution."""
 
@@ -92,6 +107,10 @@ class _Repeat:
     agent: Agent
     previous_id: str | None
     equal: bool
+
+
+class _OverloadedError(Exception):
+    """Nothing more may be queued; what the transaction has written is taken back."""
 
 
 class _NeedsDigestError(Exception):
@@ -132,10 +151,16 @@ class Executions:
             for _ in range(_START_TRIES):
                 try:
                     async with self.database.begin() as tx:
-                        started = await self._start_in(tx, viewer, command, reservation, repeat)
-                    break
+                        begun = await self._start_in(tx, viewer, command, reservation, repeat)
                 except _NeedsDigestError:
                     repeat = await self._repeat(command.job_id)
+                else:
+                    # Only now: a commit that failed has given no lease.
+                    started = begun
+                    break
+        except _OverloadedError:
+            message = "Too many executions wait for their turn: try again later. Nothing was changed."
+            return await self._refused(viewer, command.job_id, Refusal(ErrorCode.OVERLOADED, message))
         finally:
             if reservation is not None and (started is None or not started.leased):
                 reservation.release()
@@ -174,9 +199,6 @@ class Executions:
         refused = refusal(action, viewer, Situation(job, agent, None)) or stale(job, command.expected_revision)
         if refused is not None or agent is None:
             return _refusing(job, refused)
-        if reservation is None and await execution_rows.queued_beyond(tx, self.largest_queue):
-            message = "Too many executions wait for their turn: try again later. Nothing was changed."
-            return _refusing(job, Refusal(ErrorCode.OVERLOADED, message))
         started = await self._create(tx, viewer, command, job, agent, reservation, repeat)
         if key is not None and started.result.execution is not None:
             await idempotency.remember(
@@ -219,6 +241,8 @@ class Executions:
         lease: tuple[str, float] | None = None
         if reservation is not None and await execution_rows.take_slot(tx, agent.id, execution_id):
             lease = (reservation.owner, reservation.lease_seconds)
+        if lease is None and await execution_rows.queued_beyond(tx, self.largest_queue):
+            raise _OverloadedError
         number = await job_rows.next_execution_number(tx, job.id)
         run = await execution_rows.create(
             tx,
@@ -272,8 +296,7 @@ class Executions:
         equal = False
         if executor is not None:
             try:
-                previous = await self.steps.previous(previous_id)
-                request = await executor.prepare(pin_job(job), pin_agent(agent), previous)
+                request = await self.steps.prepare_from(pin_job(job), pin_agent(agent), previous_id, executor)
                 equal = request_digest_of(request) == sent.request_digest
             except InputInvalidError:
                 equal = False
@@ -369,13 +392,50 @@ class Executions:
                     (found,) = await execution_rows.get_many(tx, EVERYTHING, [execution.id])
                 execution = found or execution
                 left = deadline - time.monotonic()
-                if execution.state is ExecutionState.FINISHED or left <= 0:
+                given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
+                if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
                     return execution
                 await bell.wait(min(left, _POLL_SECONDS))
 
     async def _refused(self, viewer: Viewer, job_id: str, refused: Refusal) -> ExecuteResult:
         job = None if refused.code is ErrorCode.FORBIDDEN else await self.jobs.get(viewer, job_id)
         return ExecuteResult(job, user_errors=(refused,))
+
+    # ----------------------------------------------------------------------------------------------------- previewing
+
+    async def preview(
+        self, viewer: Viewer, job_id: str, *, endpoint_problem: EndpointCheck, can_judge: bool
+    ) -> ExecutionPreview | None:
+        """Work out what Execute would send now; None where there is no such job for the viewer.
+
+        `can_judge` says whether the validator decides criteria that no code checks.
+        """
+        job = await self.jobs.get(viewer, job_id)
+        if job is None:
+            return None
+        undecidable = tuple(
+            criterion
+            for criterion in job.acceptance_criteria
+            if not can_judge and criterion.expression is None and criterion.json_schema is None
+        )
+        async with self.database.read() as tx:
+            agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
+            previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
+        if agent is None:
+            return ExecutionPreview(None, ("The job has no agent yet: assign one.",), False, undecidable)
+        allowed = await endpoint_problem(agent.endpoint_url) is None
+        executor = self.steps.executors.get(agent.executor)
+        if executor is None:
+            message = f"No executor {agent.executor!r} is installed here."
+            return ExecutionPreview(None, (message,), allowed, undecidable)
+        try:
+            request = await self.steps.prepare_from(pin_job(job), pin_agent(agent), previous_id, executor)
+        except InputInvalidError as error:
+            return ExecutionPreview(None, error.errors, allowed, undecidable)
+        shown: dict[str, JsonValue] = {"method": "POST", "url": request.url, "body": request.body}
+        if not viewer.is_admin:
+            del shown["url"]
+        return ExecutionPreview(self.steps.journal.redact(shown), (), allowed, undecidable)
 
     # -------------------------------------------------------------------------------------------------------- reading
 
@@ -459,6 +519,10 @@ def _command_problem(viewer: Viewer, command: Execute) -> Refusal | None:
     refused = None
     if command.force:
         refused = admins_only(viewer, "force an execution") or reason_problem(command.reason)
+    elif command.reason is not None:
+        refused = inputs.text(command.reason, ("reason",), inputs.REASON_CHARACTERS, blank=True)
+    if refused is None and not ids.is_id(ids.JOB, command.job_id):
+        refused = not_found("job", command.job_id, "jobId")
     if refused is None and command.idempotency_key is not None:
         refused = inputs.text(command.idempotency_key, ("idempotencyKey",), inputs.KEY_CHARACTERS)
     return refused or _wait_problem(command.wait_seconds)

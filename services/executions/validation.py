@@ -30,7 +30,7 @@ from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
 from services.ports import Finding, Reply, Submission, ValidatorError, ValidatorTroubleKind
 from services.ports import Verdict as PortVerdict
-from services.strict_json import digest
+from services.strict_json import check, digest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -193,13 +193,16 @@ class Validating:
         submission = Submission(run.job, undecided, run.execution.answer, run.validation_seed)
         try:
             report = await self.validator.validate(submission, asking)
+            found = sorted(finding.criterion_id for finding in report.findings)
+            complete = found == sorted(criterion.id for criterion in undecided)
+            if complete:
+                check([_finding_json(_result(run, finding)) for finding in report.findings])
         except (ValidatorError, LostError):
             raise
         except Exception as error:
             log.exception("validator %s failed", self.validator.name)
             raise _fault(self.validator, f"failed with {type(error).__name__}") from error
-        found = [finding.criterion_id for finding in report.findings]
-        if sorted(found) != sorted(criterion.id for criterion in undecided):
+        if not complete:
             raise _fault(self.validator, "did not decide each criterion exactly once")
         return report
 
@@ -283,6 +286,8 @@ class Validating:
 
     async def _close_interrupted(self, claim: Claim, run: Run) -> None:
         """Close a validator request that an owner before left open: it is asked again."""
+        if not run.validator_calls:
+            return
         async with self.database.read() as tx:
             if not await log_rows.open_requests(tx, claim.execution_id):
                 return
@@ -337,7 +342,7 @@ class _Asking:
         started = time.monotonic()
         reply: Reply | None = None
         try:
-            reply = await send()
+            reply = _kept(await send())
             value = read(reply)
         except ValidatorError as error:
             await self._log_trouble(request_log_id, request_digest, started, error.reply or reply, error)
@@ -444,6 +449,12 @@ class _Asking:
         if spent is None:
             raise LostError
         return job
+
+
+def _kept(reply: Reply) -> Reply:
+    """The reply itself. Raises InvalidJsonError where it cannot be kept: its request must still be closed."""
+    check(dict(vars(reply)))
+    return reply
 
 
 def overall(results: Sequence[CriterionResult]) -> Verdict:

@@ -50,14 +50,14 @@ class HttpJson:
     def __init__(self, sandbox: Sandbox, guard: Guard) -> None:
         self._sandbox = sandbox
         self._guard = guard
-        # Once, not for each call: loading the certificates takes 20 ms. SSL_CERT_FILE names an operator's
-        # own.
+        # Once, not for each call: it takes 20 ms. SSL_CERT_FILE names an operator's own authorities.
         self._tls = httpx.create_ssl_context()
 
     async def prepare(self, job: Job, agent: Agent, previous: Previous | None) -> AgentRequest:
         """Build the body: by the agent's mapping, else by the names in its schema, else all there is."""
+        left_out: dict[str, str] = {}
         if agent.input_mapping is not None:
-            body = await self._mapped(agent.input_mapping, job, previous)
+            body = await self._mapped(agent.input_mapping, job, previous, left_out)
         else:
             body = _matched(agent.input_schema, job, _sources(job, previous))
         if agent.input_schema is not None:
@@ -66,7 +66,7 @@ class HttpJson:
             except TooCostlyError as error:
                 errors = [f"The input schema could not be checked: {error}."]
             if errors:
-                raise InputInvalidError(errors)
+                raise InputInvalidError([*errors, *_reasons(left_out, errors)])
         return AgentRequest(url=agent.endpoint_url, body=body)
 
     async def send(self, request: AgentRequest, delivery: Delivery) -> AgentAnswer:
@@ -78,7 +78,10 @@ class HttpJson:
         except TimeoutError:
             raise call.timed_out() from None
 
-    async def _mapped(self, mapping: Mapping[str, str], job: Job, previous: Previous | None) -> dict[str, JsonValue]:
+    async def _mapped(
+        self, mapping: Mapping[str, str], job: Job, previous: Previous | None, left_out: dict[str, str]
+    ) -> dict[str, JsonValue]:
+        """Evaluate the mapping; a property whose expression needs what is not there is left out, noted why."""
         variables: dict[str, JsonValue] = {
             "job": job_variable(job),
             "previous": _previous_sources(previous, ""),
@@ -88,8 +91,8 @@ class HttpJson:
         for name, expression in mapping.items():
             try:
                 body[name] = await self._sandbox.evaluate(expression, variables)
-            except MissingKeyError:
-                continue  # left out; where the agent needs it, its schema says so
+            except MissingKeyError as error:
+                left_out[name] = f"/{name}: left out, for in `{expression}` {error}."
             except (ExpressionError, TooCostlyError) as error:
                 errors.append(f"/{name}: `{expression}` failed: {error}.")
         if errors:
@@ -132,6 +135,11 @@ def _matched(schema: JsonValue, job: Job, sources: Mapping[str, JsonValue]) -> d
     if isinstance(job.input, Mapping):
         found.update(job.input)
     return {name: found[name] for name in names if name in found}
+
+
+def _reasons(left_out: Mapping[str, str], errors: Sequence[str]) -> list[str]:
+    """Say why properties were left out that the schema turned out to require."""
+    return [why for name, why in left_out.items() if any(f'"{name}" is a required' in error for error in errors)]
 
 
 def _property_names(schema: JsonValue) -> list[str]:
@@ -336,7 +344,10 @@ class _Call:
         try:
             value = parse(bytes(received))
         except InvalidJsonError as error:
-            self._fail_answer("answer_not_json", f"{self._where} did not answer with strict JSON. {error}", received)
+            why = self._why_invalid(received, error)
+            self._fail_answer(
+                "answer_not_json", f"{self._where} did not answer with strict JSON. {why}".rstrip(), received
+            )
         if value is None:
             self._fail_answer("answer_null", f"{self._where} answered null, which is no answer.", received)
         return AgentAnswer(value, http_status=status)
@@ -349,6 +360,14 @@ class _Call:
         beginning = bytes(received[: MAX_EXCERPT_CHARACTERS * 4 + 64 * 1024])
         text = self._redact(beginning.decode(errors="replace").replace("\0", "\ufffd"))
         return text[:MAX_EXCERPT_CHARACTERS] or None
+
+    def _why_invalid(self, received: bytearray, error: InvalidJsonError) -> str:
+        """Word what is wrong with an answer; a quote cut short must not show a part of the credential."""
+        try:
+            parse(self._redact(received.decode(errors="replace")))
+        except InvalidJsonError as after_redaction:
+            return str(after_redaction)
+        return str(error) if self._delivery.secret is None else ""
 
     # ----------------------------------------------------------------------------------------------- failures
 
@@ -443,7 +462,7 @@ def _retry_after(value: str | None) -> float | None:
     else:
         try:
             at = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)
