@@ -422,7 +422,8 @@ class Executions:
             agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
             previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
         if agent is None:
-            return ExecutionPreview(None, ("The job has no agent yet: assign one.",), False, undecidable)
+            why = ("The job has no agent yet: assign one.",)
+            return ExecutionPreview(None, why, endpoint_allowed=False, undecidable_criteria=undecidable)
         allowed = await endpoint_problem(agent.endpoint_url) is None
         executor = self.steps.executors.get(agent.executor)
         if executor is None:

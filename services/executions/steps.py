@@ -270,9 +270,8 @@ class Steps:
                     message=f"Sent to the agent {run.agent.name!r}",
                     execution_id=claim.execution_id,
                     attempt=advanced.agent_tries,
+                    # Not where it went: owners read this, and the endpoint's address is the admins' to know.
                     payload={
-                        "method": "POST",
-                        "url": request.url,
                         "idempotency_key": run.execution.idempotency_key,
                         "body": request.body,
                     },

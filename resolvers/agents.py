@@ -1,0 +1,45 @@
+"""Agents."""
+# ruff: noqa: A002  (names of the contract)
+
+from __future__ import annotations
+
+from functools import partial
+
+import strawberry
+
+from db.records import Agent
+from resolvers.context import Info
+from resolvers.inputs import CreateAgentInput, UpdateAgentInput
+from resolvers.paging import Listed
+from services import cursors
+from services.agents import AgentResult, cursor_of, position
+
+
+async def agent(info: Info, id: strawberry.ID) -> Agent | None:
+    """One agent that the viewer may see."""
+    return await info.context.services.agents.get(info.context.require_viewer(), id)
+
+
+async def agents(
+    info: Info, first: int | None = None, after: str | None = None, last: int | None = None, before: str | None = None
+) -> Listed[Agent]:
+    """Agents that the viewer may see, newest first."""
+    viewer, service = info.context.require_viewer(), info.context.services.agents
+    page = cursors.page(position, first, after, last, before)
+    return Listed(await service.page(viewer, page), cursor_of, partial(service.count, viewer))
+
+
+def endpoint_url(root: Agent, info: Info) -> str | None:
+    """Where its requests go: for admins."""
+    return root.endpoint_url if info.context.require_viewer().is_admin else None
+
+
+async def create_agent(info: Info, input: CreateAgentInput) -> AgentResult:
+    """Register an agent."""
+    return await info.context.services.agents.create(info.context.require_viewer(), input.draft())
+
+
+async def update_agent(info: Info, input: UpdateAgentInput) -> AgentResult:
+    """Change an agent."""
+    viewer = info.context.require_viewer()
+    return await info.context.services.agents.update(viewer, input.agent_id, input.changes())

@@ -1,0 +1,72 @@
+"""What resolvers are handed: the services, who is asking, and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import strawberry
+
+from resolvers.errors import UnauthenticatedError
+from resolvers.loaders import Loaders, Read
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from services.agents import Agents
+    from services.executions.requests import Executions
+    from services.feed import Feed
+    from services.jobs import Jobs
+    from services.journal import Redaction
+    from services.logs import Logs
+    from services.viewer import Viewer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Services:
+    """The use cases, and what is installed.
+
+    `executors` and `validators` are names; `can_judge` says whether the validator can decide criteria that no
+    code checks.
+    """
+
+    agents: Agents
+    jobs: Jobs
+    executions: Executions
+    logs: Logs
+    feed: Feed
+    redact: Redaction
+    executors: Sequence[str]
+    validators: Sequence[str]
+    can_judge: bool
+
+
+@dataclass
+class Context:
+    """The context of one operation; a WebSocket makes a fresh one for each."""
+
+    services: Services
+    viewer: Viewer | None
+    loaders: Loaders = field(default_factory=Loaders)
+    feed_cursor: asyncio.Future[str] | None = None
+    """Where the feed stood before anything else was read, where the operation asks for it."""
+
+    def require_viewer(self) -> Viewer:
+        """Return who is asking. Raises UnauthenticatedError."""
+        if self.viewer is None:
+            raise UnauthenticatedError("Sign in first: send a bearer token.")
+        return self.viewer
+
+    async def load(self, read: Read[T], key: str) -> T:
+        """Read through a loader, see Loaders.load."""
+        return await self.loaders.load(read, key)
+
+    def for_operation(self) -> Context:
+        """Return the context of one more operation of the same person."""
+        return Context(self.services, self.viewer)
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

@@ -1,0 +1,132 @@
+"""Jobs: reading, writing, overriding them."""
+# ruff: noqa: A002  (names of the contract)
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+import strawberry
+
+from db import records
+from db.records import Agent, Execution, Job, JobStatus
+from resolvers.context import Info
+from resolvers.inputs import (
+    AssignJobInput,
+    CreateJobInput,
+    ForceAssignJobInput,
+    ForceCompleteJobInput,
+    ForceResubmissionInput,
+    JobFilter,
+    JobOrder,
+    UpdateJobInput,
+)
+from resolvers.paging import Listed
+from services import cursors
+from services.jobs import JobResult, cursor_of, position
+from services.lifecycle import JobAction
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many jobs are in a status."""
+
+    status: JobStatus
+    count: int
+
+
+async def job(info: Info, id: strawberry.ID) -> Job | None:
+    """One job that the viewer may see."""
+    return await info.context.services.jobs.get(info.context.require_viewer(), id)
+
+
+async def jobs(
+    info: Info,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+    filter: JobFilter | None = None,
+    order_by: JobOrder | None = None,
+) -> Listed[Job]:
+    """Jobs that the viewer may see."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    order = order_by or JobOrder()
+    wanted = filter.wanted() if filter else records.JobFilter()
+    page = cursors.page(partial(position, field=order.field), first, after, last, before)
+    return Listed(
+        await service.page(viewer, wanted, order.field, order.direction, page),
+        partial(cursor_of, field=order.field),
+        partial(service.count, viewer, wanted),
+    )
+
+
+async def job_counts(info: Info, filter: JobFilter | None = None) -> list[StatusCount]:
+    """How many jobs there are in each status."""
+    wanted = filter.wanted() if filter else records.JobFilter()
+    counts = await info.context.services.jobs.counts_by_status(info.context.require_viewer(), wanted)
+    return [StatusCount(status, count) for status, count in counts.items()]
+
+
+# ------------------------------------------------------------------------------------------------ fields of a job
+
+
+async def agent(root: Job | Execution, info: Info) -> Agent | None:
+    """The agent of a job or an execution, enabled or not."""
+    if root.agent_id is None:
+        return None
+    return await info.context.load(partial(info.context.services.agents.get_many), root.agent_id)
+
+
+async def latest_execution(root: Job, info: Info) -> Execution | None:
+    """The job's latest execution."""
+    if root.latest_execution_id is None:
+        return None
+    viewer, service = info.context.require_viewer(), info.context.services.executions
+    return await info.context.load(partial(service.get_many, viewer), root.latest_execution_id)
+
+
+async def available_actions(root: Job, info: Info) -> list[JobAction]:
+    """What the viewer may do to the job now."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    # At once, so that both join what is read for the same level.
+    present_agent, latest = await asyncio.gather(agent(root, info), latest_execution(root, info))
+    return service.available_actions(viewer, root, present_agent, latest)
+
+
+# ------------------------------------------------------------------------------------------------------ mutations
+
+
+async def create_job(info: Info, input: CreateJobInput) -> JobResult:
+    """Create a job."""
+    return await info.context.services.jobs.create(info.context.require_viewer(), input.draft())
+
+
+async def update_job(info: Info, input: UpdateJobInput) -> JobResult:
+    """Edit a job."""
+    return await info.context.services.jobs.update(info.context.require_viewer(), input.job_id, input.edit())
+
+
+async def assign_job(info: Info, input: AssignJobInput) -> JobResult:
+    """Give a job an agent."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    return await service.assign(viewer, input.job_id, input.agent_id, input.expected_revision)
+
+
+async def force_assign_job(info: Info, input: ForceAssignJobInput) -> JobResult:
+    """Put a job to ASSIGNED."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    return await service.force_assign(viewer, input.job_id, input.agent_id, input.reason)
+
+
+async def force_complete_job(info: Info, input: ForceCompleteJobInput) -> JobResult:
+    """Put a job to COMPLETED."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    return await service.force_complete(viewer, input.job_id, input.result_value(), input.reason)
+
+
+async def force_resubmission(info: Info, input: ForceResubmissionInput) -> JobResult:
+    """Put a job to RESUBMISSION_REQUIRED."""
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    return await service.force_resubmission(viewer, input.job_id, input.reason)

@@ -1,0 +1,49 @@
+"""Following jobs live. An event is the log entry that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import strawberry
+
+from db.records import JobLog, JobLogType
+from resolvers.context import Info
+from resolvers.errors import NotFoundError
+from resolvers.selection import selects
+from services import cursors
+from services.viewer import Viewer
+
+
+async def _check(info: Info, job_id: str | None, after: str | None) -> Viewer:
+    """Refuse at once what could only ever be silence."""
+    viewer = info.context.require_viewer()
+    if after is not None:
+        cursors.log_position(after)
+    if job_id is not None and await info.context.services.jobs.get(viewer, job_id) is None:
+        message = f"There is no job {job_id!r}."
+        raise NotFoundError(message)
+    return viewer
+
+
+async def job_status_changed(
+    info: Info, job_id: strawberry.ID | None = None, after: str | None = None
+) -> AsyncGenerator[JobLog, None]:
+    """Status changes of one job, or of every job that the viewer may see."""
+    viewer = await _check(info, job_id, after)
+    return info.context.services.feed.follow(viewer, job_id, after, only=JobLogType.STATUS_CHANGE)
+
+
+async def job_log_appended(info: Info, job_id: strawberry.ID, after: str | None = None) -> AsyncGenerator[JobLog, None]:
+    """Each log entry of one job as it is committed."""
+    viewer = await _check(info, job_id, after)
+    return info.context.services.feed.follow(viewer, job_id, after, payload=selects(info, "log", "payload"))
+
+
+def cursor(root: JobLog) -> str:
+    """Where to go on after this event."""
+    return cursors.log_cursor(root.seq)
+
+
+def entry(root: JobLog) -> JobLog:
+    """The entry that the event tells of."""
+    return root

@@ -1,0 +1,74 @@
+"""Documents, parsed and validated once and kept: for most requests that is most of the work."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast, parse
+from graphql import specified_rules as rules
+from strawberry.schema.schema import validate_document
+
+from schema.limits import Limits, page_size_variables, requested_nodes_error, static_errors
+
+# Larger texts are one-off: keeping some hundred of them would let anybody fill the memory.
+_LARGEST_KEPT_CHARACTERS = 20_000
+_KEPT = 500
+_KEPT_SIZES = 20
+
+
+@dataclass
+class Document:
+    """A parsed document and what is wrong with it."""
+
+    ast: DocumentNode
+    errors: list[GraphQLError]
+    sized_by: frozenset[str] = frozenset()
+    nodes_errors: OrderedDict[object, GraphQLError | None] = field(
+        default_factory=OrderedDict[object, "GraphQLError | None"]
+    )
+
+    def operation(self, name: str | None) -> OperationDefinitionNode | None:
+        """The operation of that name, or the only one."""
+        return get_operation_ast(self.ast, name)
+
+
+@dataclass
+class Documents:
+    """The documents seen last. What is in use at the moment stays, whoever else is busy sending others."""
+
+    limits: Limits
+    kept: OrderedDict[str, Document] = field(default_factory=OrderedDict[str, Document])
+
+    def get(self, schema: GraphQLSchema, text: str) -> Document:
+        """Parse and validate a text. Raises GraphQLError where it is no GraphQL."""
+        document = self.kept.get(text)
+        if document is not None:
+            self.kept.move_to_end(text)
+            return document
+        ast = parse(text, max_tokens=self.limits.tokens)
+        # What is too large is not validated: some rules take quadratic time.
+        errors = static_errors(schema, ast, self.limits) or validate_document(schema, ast, tuple(rules))
+        document = Document(ast, errors, page_size_variables(ast))
+        if len(text) <= _LARGEST_KEPT_CHARACTERS:
+            self.kept[text] = document
+            if len(self.kept) > _KEPT:
+                self.kept.popitem(last=False)
+        return document
+
+    def nodes_error(
+        self, schema: GraphQLSchema, document: Document, operation_name: str | None, variables: Mapping[str, object]
+    ) -> GraphQLError | None:
+        """Whether a valid document's operation may bring too many rows with these variables."""
+        sizes = [(name, variables.get(name)) for name in sorted(document.sized_by)]
+        if not all(size is None or isinstance(size, int) for _, size in sizes):
+            return None  # the variable is refused when it is coerced
+        key = (operation_name, tuple((name, size, name in variables) for name, size in sizes))
+        if key not in document.nodes_errors:
+            operation = document.operation(operation_name)
+            error = requested_nodes_error(schema, document.ast, operation, variables, self.limits)
+            document.nodes_errors[key] = error
+            if len(document.nodes_errors) > _KEPT_SIZES:
+                document.nodes_errors.popitem(last=False)
+        return document.nodes_errors[key]

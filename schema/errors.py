@@ -1,0 +1,73 @@
+"""Which errors clients are shown. What nobody meant to show is a bug: masked, and logged with its trace."""
+
+from __future__ import annotations
+
+import logging
+
+from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.exceptions import MissingQueryError, StrawberryInputCoercionError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+
+from schema.limits import TOO_COMPLEX
+from services.refusals import BadRequestError, SlowConsumerError
+from services.trace import current_trace_id, new_trace_id
+
+log = logging.getLogger(__name__)
+
+INVALID_INPUT = "INVALID_INPUT"
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+BAD_REQUEST = "BAD_REQUEST"
+INTERNAL = "INTERNAL"
+SLOW_CONSUMER = "SLOW_CONSUMER"
+
+_MALFORMED = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
+
+
+def shown(error: GraphQLError) -> GraphQLError:
+    """Return the error as a client sees it: with a code, and masked where it is a bug."""
+    if "code" in (error.extensions or {}):
+        return error
+    cause = _cause(error)
+    if cause is None:
+        return _with(error, error.message, _code_of(error))
+    if isinstance(cause, BadRequestError | StrawberryInputCoercionError):
+        return _with(error, str(cause), INVALID_INPUT)
+    if isinstance(cause, SlowConsumerError):
+        return _with(error, str(cause), SLOW_CONSUMER, cursor=cause.cursor)
+    if isinstance(cause, _MALFORMED):
+        return _with(error, error.message, BAD_REQUEST)
+    trace_id = current_trace_id.get() or new_trace_id()
+    log.error("GraphQL: %s at %s, trace %s", type(cause).__name__, error.path, trace_id, exc_info=cause)
+    return GraphQLError(
+        "Internal error",
+        error.nodes,
+        error.source,
+        error.positions,
+        error.path,
+        extensions={"code": INTERNAL, "traceId": trace_id},
+    )
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    """The exception that is no GraphQL error, at the root of one that is."""
+    cause = error.original_error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    return cause
+
+
+def _code_of(error: GraphQLError) -> str:
+    # graphql-core gives up on documents that would take it too long, and has no class of its own for that.
+    if error.message.endswith("aborted."):
+        return TOO_COMPLEX
+    if isinstance(error, GraphQLSyntaxError):
+        return PARSE_FAILED
+    return VALIDATION_FAILED if error.path is None else INVALID_INPUT
+
+
+def _with(error: GraphQLError, message: str, code: str, **more: str) -> GraphQLError:
+    extensions = {"code": code, **more}
+    changed = GraphQLError(message, error.nodes, error.source, error.positions, error.path, extensions=extensions)
+    changed.__cause__ = error
+    return changed

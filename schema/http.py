@@ -1,0 +1,189 @@
+"""GraphQL over HTTP, as its specification has it: reading requests, choosing a media type, writing responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any, cast
+
+import orjson
+from graphql import GraphQLError
+from starlette.requests import Request
+from starlette.responses import Response
+from strawberry.types.execution import ExecutionResult
+
+from schema.errors import BAD_REQUEST, INTERNAL
+from services.strict_json import InvalidJsonError, parse
+
+JSON = "application/json"
+GRAPHQL_JSON = "application/graphql-response+json"
+EVENTS = "text/event-stream"
+
+OPTIONAL_OBJECT = (dict, type(None))
+OPTIONAL_TEXT = (str, type(None))
+
+
+class RefusedError(Exception):
+    """The HTTP request is not one that can be executed."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.headers = headers
+
+
+# ------------------------------------------------------------------------------------------------------- requests
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The parameters of a GraphQL request."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any] | None
+    extensions: dict[str, Any] | None
+
+
+async def asked(request: Request) -> Asked:
+    """Read the parameters. Raises RefusedError."""
+    given: Any
+    if request.method == "GET":
+        given = dict(request.query_params)
+        for name in ("variables", "extensions"):
+            text = given.pop(name, "")
+            if text:
+                given[name] = _parsed(text, name)
+    else:
+        _check_content_type(request)
+        given = _parsed(await request.body(), "The body")
+    if not isinstance(given, dict):
+        batched = " Batches are not answered: send one operation." if isinstance(given, list) else ""
+        raise RefusedError(400, f"The body must be a JSON object.{batched}")
+    members = cast("dict[str, Any]", given)
+    query = members.get("query")
+    if not isinstance(query, str) or not query:
+        raise RefusedError(400, "`query` must be a string: the GraphQL document.")
+    for name, types, what in (
+        ("operationName", OPTIONAL_TEXT, "a string"),
+        ("variables", OPTIONAL_OBJECT, "an object"),
+        ("extensions", OPTIONAL_OBJECT, "an object"),
+    ):
+        if not isinstance(members.get(name), types):
+            raise RefusedError(400, f"`{name}` must be {what} or null.")
+    return Asked(query, members.get("operationName") or None, members.get("variables"), members.get("extensions"))
+
+
+def _parsed(text: str | bytes, what: str) -> Any:
+    try:
+        return parse(text)
+    except InvalidJsonError as error:
+        raise RefusedError(400, f"{what}: {error}") from None
+
+
+def _check_content_type(request: Request) -> None:
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    charset = header.get_param("charset", "utf-8")
+    if header.get_content_type() != JSON or str(charset).lower() not in {"utf-8", "utf8"}:
+        raise RefusedError(415, f"The body must be `Content-Type: {JSON}`, in UTF-8.")
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise RefusedError(415, "The body must not be compressed.")
+
+
+# ---------------------------------------------------------------------------------------------------- media types
+
+
+def media_type_for(request: Request, *, of_subscription: bool = False) -> str | None:
+    """The media type to answer with, by the client's preference; None where there is none that it takes.
+
+    A client that says nothing, or takes anything, is answered with application/json. Equally welcome, the newer
+    type wins over the older, and JSON over events: clients that can follow events list them with every request.
+    """
+    welcome = dict(_accepted(request.headers.getlist("accept"))) or {"*/*": 1.0}
+    if of_subscription:
+        return EVENTS if welcome.get(EVENTS, 0.0) > 0 else None
+
+    def quality(*ranges: str) -> float:
+        return next((welcome[range_] for range_ in ranges if range_ in welcome), 0.0)
+
+    ranked = (
+        (quality(GRAPHQL_JSON, "application/*", "*/*"), 2 if GRAPHQL_JSON in welcome else 0, GRAPHQL_JSON),
+        (quality(JSON, "application/*", "*/*"), 1, JSON),
+        # Events are for those who name them: anybody else would take the stream for an answer that never ends.
+        (quality(EVENTS), -1, EVENTS),
+    )
+    best, _, media_type = max(ranked)
+    return media_type if best > 0 else None
+
+
+def _accepted(headers: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """Media ranges and how welcome they are."""
+    for item in ",".join(headers).split(","):
+        range_, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if range_:
+            yield range_, quality
+
+
+# ------------------------------------------------------------------------------------------------------ responses
+
+
+def response_to(result: ExecutionResult, media_type: str) -> Response:
+    """The response to an operation that was executed, or that could not be."""
+    errors = result.errors or []
+    status = 200
+    if not _was_executed(result):
+        # The older media type says so with 200: its clients take anything else for a proxy's.
+        internal = any((error.extensions or {}).get("code") == INTERNAL for error in errors)
+        status = 500 if internal else 400 if media_type == GRAPHQL_JSON else 200
+    return json_response(body_of(result), status, media_type)
+
+
+def body_of(result: ExecutionResult) -> dict[str, Any]:
+    """A result as it is sent; without `data` where nothing was executed."""
+    body: dict[str, Any] = {}
+    if result.errors:
+        body["errors"] = [error.formatted for error in result.errors]
+    if _was_executed(result):
+        body["data"] = result.data
+    return body
+
+
+def _was_executed(result: ExecutionResult) -> bool:
+    """An error of a field has a path; one of the request has none."""
+    errors = result.errors or []
+    return result.data is not None or not errors or any(error.path is not None for error in errors)
+
+
+def refusal_of(error: RefusedError, media_type: str | None) -> Response:
+    """The response to a request that cannot be executed."""
+    shown = GraphQLError(error.message, extensions={"code": BAD_REQUEST})
+    return error_response(shown, error.status, media_type, error.headers)
+
+
+def error_response(
+    error: GraphQLError, status: int, media_type: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response that is one error."""
+    return json_response({"errors": [error.formatted]}, status, media_type, headers)
+
+
+def json_response(
+    body: Mapping[str, Any], status: int, media_type: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A response in one of the two JSON media types; the older one where none is agreed on."""
+    return Response(
+        orjson.dumps(body),
+        status,
+        {**(headers or {}), "Vary": "Accept", "Cache-Control": "no-store"},
+        media_type=f"{media_type if media_type in {JSON, GRAPHQL_JSON} else JSON}; charset=utf-8",
+    )

@@ -1,0 +1,116 @@
+"""The two scalars of our own: JSON and DateTime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import strawberry
+from graphql import (
+    BooleanValueNode,
+    FloatValueNode,
+    GraphQLError,
+    IntValueNode,
+    ListValueNode,
+    NullValueNode,
+    ObjectValueNode,
+    StringValueNode,
+    ValueNode,
+    VariableNode,
+)
+from strawberry.scalars import JSON
+from strawberry.types.scalar import ScalarDefinition
+
+from db.records import JsonValue
+from services.strict_json import InvalidJsonError, check, parse
+
+# ------------------------------------------------------------------------------------------------------------ JSON
+
+
+def parse_json(value: object) -> JsonValue:
+    """Check a value that came as a variable."""
+    try:
+        return check(value)
+    except InvalidJsonError as error:
+        message = f"JSON cannot represent this value: {error}"
+        raise GraphQLError(message) from None
+
+
+def parse_json_literal(node: ValueNode, variables: Mapping[str, object] | None = None) -> JsonValue:
+    """Check a value that was written into the document, which may have variables within."""
+    return parse_json(_plain(node, variables or {}))
+
+
+def _plain(node: ValueNode, variables: Mapping[str, object]) -> object:
+    match node:
+        case NullValueNode():
+            return None
+        case StringValueNode() | BooleanValueNode():
+            return node.value
+        case IntValueNode() | FloatValueNode():
+            # The one strict parser knows what a number may be.
+            return _number(node)
+        case ListValueNode():
+            return [_plain(item, variables) for item in node.values]
+        case ObjectValueNode():
+            names = [item.name.value for item in node.fields]
+            if len(set(names)) < len(names):
+                raise GraphQLError("JSON cannot represent an object with the same key twice.", node)
+            return {item.name.value: _plain(item.value, variables) for item in node.fields}
+        case VariableNode():
+            return variables.get(node.name.value)
+        case _:
+            raise GraphQLError("JSON cannot represent an enum value: write a string.", node)
+
+
+def _number(node: IntValueNode | FloatValueNode) -> JsonValue:
+    try:
+        return parse(node.value)
+    except InvalidJsonError as error:
+        message = f"JSON cannot represent this number: {error}"
+        raise GraphQLError(message, node) from None
+
+
+# -------------------------------------------------------------------------------------------------------- DateTime
+
+_RFC_3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})",
+    re.ASCII,
+)
+
+
+def serialize_datetime(value: datetime) -> str:
+    """Write an aware time in UTC, always with microseconds: texts then sort as the times do."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_datetime(value: object) -> datetime:
+    """Read RFC 3339: date, time and offset. Digits beyond microseconds are dropped."""
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    raise GraphQLError("DateTime must be RFC 3339 with an offset, such as 2026-01-31T12:00:00Z.")
+
+
+SCALARS: Mapping[object, ScalarDefinition] = {
+    JSON: strawberry.scalar(
+        name="JSON",
+        description=(
+            "Any JSON value: UTF-8 text without U+0000, integers of 64 bits, finite floats, no key twice, at most 64"
+            " levels deep."
+        ),
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        parse_value=parse_json,
+        parse_literal=parse_json_literal,
+    ),
+    datetime: strawberry.scalar(
+        name="DateTime",
+        description="A moment: RFC 3339, answered in UTC with microseconds, such as 2026-01-31T12:00:00.000000Z.",
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
+        serialize=serialize_datetime,
+        parse_value=parse_datetime,
+    ),
+}

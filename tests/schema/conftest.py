@@ -1,0 +1,158 @@
+"""The GraphQL endpoint over a whole service in this process, asked through ASGI."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from resolvers.context import Services
+from resolvers.errors import UnauthenticatedError
+from schema.build import Schema, build_schema
+from schema.endpoint import GraphQLEndpoint
+from services.viewer import Viewer
+from tests.fakes import FakeExecutor, FakeValidator
+from tests.services.conftest import ADMIN, CLIENT, STRANGER, House, OpenHouse, open_house
+
+__all__ = ["open_house"]
+
+PEOPLE = {viewer.id: viewer for viewer in (ADMIN, CLIENT, STRANGER)}
+
+
+async def authenticate(authorization: str | None, cookies: Mapping[str, str]) -> Viewer | None:
+    """A token is the bearer's id."""
+    token = (authorization or "").removeprefix("Bearer ") or cookies.get("session")
+    if token is None:
+        return None
+    if token not in PEOPLE:
+        raise UnauthenticatedError("The token is broken.")
+    return PEOPLE[token]
+
+
+@dataclass
+class Api:
+    """Asks GraphQL as somebody."""
+
+    http: httpx.AsyncClient
+    app: Starlette
+    house: House
+    schema: Schema
+    executor: FakeExecutor
+    validator: FakeValidator
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+
+    def by(self, viewer: Viewer | None) -> "Api":
+        headers = {} if viewer is None else {"authorization": f"Bearer {viewer.id}"}
+        return Api(self.http, self.app, self.house, self.schema, self.executor, self.validator, headers)
+
+    async def post(self, body: object, **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"content-type": "application/json", **self.headers, **headers}
+        return await self.http.post("/graphql", content=content, headers=sent)
+
+    async def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The whole answer."""
+        response = await self.post({"query": query, "variables": variables})
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """What was asked for; there must be no error."""
+        answer = await self.ask(query, **variables)
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def error(self, query: str, **variables: Any) -> tuple[str, str]:
+        """The code and message of the one error."""
+        answer = await self.ask(query, **variables)
+        (error,) = answer["errors"]
+        return error["extensions"]["code"], error["message"]
+
+    async def refusal(self, query: str, **variables: Any) -> tuple[str, list[str] | None]:
+        """The code and path of the one user error of the one mutation."""
+        (payload,) = (await self.data(query, **variables)).values()
+        (error,) = payload["userErrors"]
+        return error["code"], error["path"]
+
+
+def services_of(house: House, executor: FakeExecutor) -> Services:
+    container = house.container
+    return Services(
+        agents=container.agents,
+        jobs=container.jobs,
+        executions=container.executions,
+        logs=container.logs,
+        feed=container.feed,
+        redact=container.journal.redact,
+        executors=sorted(container.executors),
+        validators=[container.validator.name],
+        can_judge=False,
+    )
+
+
+@pytest.fixture
+async def api(open_house: OpenHouse) -> AsyncGenerator[Api]:
+    """As the client; `api.by(…)` is somebody else."""
+    executor, validator = FakeExecutor(), FakeValidator()
+    async with open_house(extra_executors={"fake": executor}, validator=validator) as house:
+        schema = build_schema()
+        endpoint = GraphQLEndpoint(schema, services_of(house, executor), authenticate, connection_init_seconds=0.3)
+        app = Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)])
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://signoff") as http:
+            yield Api(http, app, house, schema, executor, validator).by(CLIENT)
+
+
+async def until(condition: Callable[[], bool], patience_seconds: float = 5) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        await asyncio.sleep(0.005)
+
+
+@dataclass
+class Followers:
+    """How many follow the bus."""
+
+    count: int = 0
+
+
+@pytest.fixture
+def followers(api: Api, monkeypatch: pytest.MonkeyPatch) -> Followers:
+    """Counts those who come and go from now on."""
+    counted = Followers()
+    bus = type(api.house.container.bus)
+    listen: Any = bus.listen
+
+    @asynccontextmanager
+    async def counting(self: object, job_id: str | None) -> AsyncGenerator[Any]:
+        async with listen(self, job_id) as bell:
+            counted.count += 1
+            try:
+                yield bell
+            finally:
+                counted.count -= 1
+
+    monkeypatch.setattr(bus, "listen", counting)
+    return counted
+
+
+@pytest.fixture
+async def served(api: Api) -> AsyncGenerator[str]:
+    """The endpoint on a real server; its host and port."""
+    server = uvicorn.Server(uvicorn.Config(api.app, port=0, log_level="critical", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving

@@ -1,0 +1,193 @@
+"""How much a query reads: one statement a level, payloads and counts only where they are asked for."""
+
+import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from resolvers.loaders import Loaders
+from services.ports import Verdict
+from tests.schema.conftest import Api
+from tests.schema.test_jobs_api import EXECUTE, new_agent, new_job
+from tests.services.conftest import ADMIN
+
+# The service works in the background too; only what the asking task starts is counted.
+_asking: ContextVar[list[str] | None] = ContextVar("_asking", default=None)
+
+
+@contextmanager
+def statements() -> Generator[list[str]]:
+    seen: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        mine = _asking.get()
+        if mine is not None and not statement.startswith(("BEGIN", "ROLLBACK", "COMMIT")):
+            mine.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    token = _asking.set(seen)
+    try:
+        yield seen
+    finally:
+        _asking.reset(token)
+        event.remove(Engine, "before_cursor_execute", count)
+
+
+async def several_jobs(api: Api, count: int) -> None:
+    """Jobs with none, one, two … executions, all rejected."""
+    api.validator.outcomes[0] = Verdict.FAIL
+    agent_id = await new_agent(api)
+    for number in range(count):
+        criteria = [{"text": "Is polite."}]
+        job_id = await new_job(api, agent_id if number else None, acceptanceCriteria=criteria)
+        for _ in range(number):
+            await api.data(EXECUTE, input={"jobId": job_id})
+
+
+THREE_LEVELS = """
+query Q($size: Int!) {
+  jobs(first: $size) {
+    totalCount
+    pageInfo { hasNextPage endCursor }
+    nodes {
+      title
+      executions(first: $size) {
+        totalCount
+        pageInfo { hasNextPage endCursor }
+        edges {
+          cursor
+          node { number logs(first: $size) { totalCount pageInfo { hasNextPage } nodes { message payload } } }
+        }
+      }
+    }
+  }
+}
+"""
+
+
+async def test_three_levels_with_counts_take_two_statements_each_whatever_the_sizes(api: Api) -> None:
+    await several_jobs(api, 4)
+
+    data: dict[str, Any] = {}
+    for size in (1, 2, 20):
+        with statements() as seen:
+            data = await api.data(THREE_LEVELS, size=size)
+        assert len(seen) == 6, seen
+
+    jobs = data["jobs"]["nodes"]
+    assert [job["executions"]["totalCount"] for job in jobs] == [3, 2, 1, 0]
+    logs = [edge["node"]["logs"] for job in jobs for edge in job["executions"]["edges"]]
+    assert len(logs) == 6
+    # Two changes of status, and a request and a response of agent and validator.
+    assert {log["totalCount"] for log in logs} == {6}
+
+
+async def test_what_hangs_on_each_job_is_read_together(api: Api) -> None:
+    await several_jobs(api, 4)
+    query = """
+    { jobs { nodes {
+        availableActions
+        agent { name }
+        latestExecution {
+          job { title latestExecution { number } } agent { name }
+          validation { verdict } validations { totalCount nodes { id } }
+        }
+    } } }
+    """
+
+    with statements() as seen:
+        await api.data(query)
+
+    # jobs; their agents; their latest executions; of those: jobs, agents, validation, validations, count; once more
+    # the latest executions of those jobs.
+    assert len(seen) == 9, seen
+
+
+async def test_counts_and_payloads_are_read_only_where_they_are_asked_for(api: Api) -> None:
+    await several_jobs(api, 2)
+    admin = api.by(ADMIN)
+
+    async def read(query: str, **variables: Any) -> list[str]:
+        with statements() as seen:
+            await admin.data(query, **variables)
+        return seen
+
+    plain = await read("{ jobs { nodes { logs { nodes { message } } } } jobLogs { nodes { id } } }")
+    counted = await read("{ jobs { nodes { logs { totalCount } } } }")
+    full = await read(
+        "query Q($yes: Boolean!) { jobLogs { edges { ...E } } } fragment E on JobLogEdge { node { ... on Node"
+        " { ... on JobLog @include(if: $yes) { p: payload } } } }",
+        yes=True,
+    )
+    left_out = await read(
+        "query Q($no: Boolean = false) { jobLogs { nodes { id payload @include(if: $no) } } }",
+    )
+
+    assert (len(plain), len(counted), len(full), len(left_out)) == (3, 3, 1, 1)
+    assert not any("job_logs.payload," in text or "count(" in text for text in plain)
+    assert sum("count(" in text for text in counted) == 1
+    assert "payload" in full[0].replace("payload_", "")
+    assert "payload" not in left_out[0].replace("payload_", "")
+
+
+# -------------------------------------------------------------------------------------------------------- loaders
+
+
+class Rows:
+    """Answers keys, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[str], str]] = []
+
+    async def read(self, who: str, keys: Sequence[str]) -> list[str]:
+        self.asked.append((list(keys), who))
+        if who == "nobody":
+            raise LookupError(who)
+        return [f"{who}:{key}" for key in keys]
+
+
+async def test_equal_reads_are_one_and_each_key_is_asked_for_once() -> None:
+    rows, loaders = Rows(), Loaders()
+
+    async def late() -> str:
+        await asyncio.sleep(0)
+        return await loaders.load(partial(rows.read, "ada"), "3")
+
+    found = await asyncio.gather(
+        loaders.load(partial(rows.read, "ada"), "1"),
+        loaders.load(partial(rows.read, "ada"), "2"),
+        loaders.load(partial(rows.read, "ada"), "1"),
+        loaders.load(partial(rows.read, "bob"), "1"),
+        late(),
+    )
+
+    assert list(found) == ["ada:1", "ada:2", "ada:1", "bob:1", "ada:3"]
+    assert rows.asked == [(["1", "2", "3"], "ada"), (["1"], "bob")]
+
+
+async def test_nothing_is_remembered_from_one_batch_to_the_next() -> None:
+    rows, loaders = Rows(), Loaders()
+
+    for _ in range(2):
+        await loaders.load(partial(rows.read, "ada"), "1")
+
+    assert len(rows.asked) == 2
+
+
+async def test_a_failed_read_fails_those_who_wait_and_a_cancelled_one_takes_nothing_along() -> None:
+    rows, loaders = Rows(), Loaders()
+    failing = [asyncio.ensure_future(loaders.load(partial(rows.read, "nobody"), key)) for key in "12"]
+    waiting = [asyncio.ensure_future(loaders.load(partial(rows.read, "ada"), "1")) for _ in range(2)]
+    await asyncio.sleep(0)
+
+    waiting[0].cancel()
+
+    assert await waiting[1] == "ada:1"
+    for task in failing:
+        with pytest.raises(LookupError):
+            await task
