@@ -32,6 +32,8 @@ MAX_ANSWER_BYTES = 2 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_EXCERPT_CHARACTERS = 4 * 1024
 CONNECT_SECONDS = 10.0
+# Messages reach the owners of jobs: none says where an agent lives, which is the admins' to know.
+NOT_ALLOWED = "The agent's address is none that agents may have."
 """Per address. A kernel tries for two minutes; an agent that is there answers within a round trip."""
 
 # An error's body is a courtesy: it is not worth much waiting.
@@ -241,16 +243,14 @@ class _Call:
         self._guard = guard
         self._tls = tls
         self._progress = _Progress()
-        self._where = "The agent"
         self._redact = _Redactor(delivery.secret)
 
     async def run(self) -> AgentAnswer:
         """Resolve, connect, send, read. Raises AgentError."""
         try:
             to = endpoint(self._request.url)
-        except EndpointNotAllowedError as error:
-            self._fail(AgentTroubleKind.FAILED, "endpoint_not_allowed", str(error))
-        self._where = f"The agent at {to.host}:{to.port}"
+        except EndpointNotAllowedError:
+            self._fail(AgentTroubleKind.FAILED, "endpoint_not_allowed", NOT_ALLOWED)
         secret = self._delivery.secret
         if secret and not (secret.isascii() and secret.isprintable()):
             self._fail(
@@ -286,24 +286,24 @@ class _Call:
             return self._error(
                 AgentTroubleKind.NOT_SENT,
                 "connect_timeout",
-                f"{self._where} could not be connected to in time.",
+                "The agent could not be connected to in time.",
             )
         seconds = f"{self._delivery.timeout_seconds:g} s"
         return self._error(
-            AgentTroubleKind.TIMEOUT, "timeout", f"{self._where} did not answer completely within {seconds}."
+            AgentTroubleKind.TIMEOUT, "timeout", f"The agent did not answer completely within {seconds}."
         )
 
     async def _addresses(self, to: Endpoint) -> Sequence[str]:
         try:
             return await self._guard.addresses(to.host, to.port)
-        except EndpointNotAllowedError as error:
-            self._fail(AgentTroubleKind.FAILED, "endpoint_not_allowed", str(error))
+        except EndpointNotAllowedError:
+            self._fail(AgentTroubleKind.FAILED, "endpoint_not_allowed", NOT_ALLOWED)
         except TimeoutError:
-            self._fail(AgentTroubleKind.NOT_SENT, "dns_timeout", f"{to.host} could not be resolved in time.")
+            self._fail(AgentTroubleKind.NOT_SENT, "dns_timeout", "The agent's host could not be resolved in time.")
         except OSError as error:
             unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
             why = "does not exist" if unknown else "could not be resolved"
-            self._fail(AgentTroubleKind.NOT_SENT, "dns_failed", f"The host {to.host} {why}.")
+            self._fail(AgentTroubleKind.NOT_SENT, "dns_failed", f"The agent's host {why}.")
 
     async def _exchange(self, request: httpx.Request) -> AgentAnswer:
         transport = httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False)
@@ -331,25 +331,23 @@ class _Call:
             self._fail(
                 AgentTroubleKind.FAILED,
                 "answer_compressed",
-                f"{self._where} sent a compressed answer, although only identity is accepted.",
+                "The agent sent a compressed answer, although only identity is accepted.",
             )
         received = await _receive(response, MAX_ANSWER_BYTES)
         if len(received) > MAX_ANSWER_BYTES:
             self._fail(
                 AgentTroubleKind.FAILED,
                 "answer_too_large",
-                f"{self._where} sent more than {MAX_ANSWER_BYTES} bytes.",
+                f"The agent sent more than {MAX_ANSWER_BYTES} bytes.",
                 payload=self._excerpt(received),
             )
         try:
             value = parse(bytes(received))
         except InvalidJsonError as error:
             why = self._why_invalid(received, error)
-            self._fail_answer(
-                "answer_not_json", f"{self._where} did not answer with strict JSON. {why}".rstrip(), received
-            )
+            self._fail_answer("answer_not_json", f"The agent did not answer with strict JSON. {why}".rstrip(), received)
         if value is None:
-            self._fail_answer("answer_null", f"{self._where} answered null, which is no answer.", received)
+            self._fail_answer("answer_null", "The agent answered null, which is no answer.", received)
         return AgentAnswer(value, http_status=status)
 
     def _excerpt(self, received: bytes | bytearray) -> str | None:
@@ -399,7 +397,7 @@ class _Call:
         self._fail(
             AgentTroubleKind.FAILED,
             "headers_too_large",
-            f"{self._where} sent more than {MAX_HEADER_BYTES} bytes of headers.",
+            f"The agent sent more than {MAX_HEADER_BYTES} bytes of headers.",
         )
 
     async def _fail_status(self, response: httpx.Response) -> NoReturn:
@@ -415,7 +413,7 @@ class _Call:
         raise self._error(
             AgentTroubleKind.NOT_SENT if is_unsent else AgentTroubleKind.FAILED,
             f"http_{status}",
-            f"{self._where} answered with HTTP status {status}.{hint}",
+            f"The agent answered with HTTP status {status}.{hint}",
             retry_after_seconds=_retry_after(response.headers.get("retry-after")) if is_unsent else None,
             payload=self._excerpt(received),
         ) from None
@@ -427,7 +425,7 @@ class _Call:
             # h11 hints at 431 (Request Header Fields Too Large) where its own bound on headers was reached.
             if any(getattr(cause, "error_status_hint", None) == 431 for cause in causes):  # noqa: PLR2004
                 self._fail_headers()
-            message = f"{self._where} was sent the request, but the connection broke before a complete answer came."
+            message = "The agent was sent the request, but the connection broke before a complete answer came."
             self._fail(AgentTroubleKind.UNKNOWN, "connection_broken", message)
         if isinstance(error, httpx.TimeoutException):
             raise self.timed_out() from None
@@ -437,10 +435,10 @@ class _Call:
                 "",
             )
             why = f" ({reason})" if reason else ""
-            self._fail(AgentTroubleKind.NOT_SENT, "tls_failed", f"{self._where} and TLS: no secure connection{why}.")
+            self._fail(AgentTroubleKind.NOT_SENT, "tls_failed", f"The agent and TLS: no secure connection{why}.")
         if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
-            self._fail(AgentTroubleKind.NOT_SENT, "connection_refused", f"{self._where} refused the connection.")
-        self._fail(AgentTroubleKind.NOT_SENT, "connect_failed", f"{self._where} could not be connected to.")
+            self._fail(AgentTroubleKind.NOT_SENT, "connection_refused", "The agent refused the connection.")
+        self._fail(AgentTroubleKind.NOT_SENT, "connect_failed", "The agent could not be connected to.")
 
 
 async def _receive(response: httpx.Response, limit: int, into: bytearray | None = None) -> bytearray:

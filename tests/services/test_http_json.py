@@ -538,9 +538,9 @@ def resolving_to(*addresses: str, trouble: OSError | None = None) -> Guard:
 @pytest.mark.parametrize(
     ("why", "code", "message"),
     [
-        (socket.gaierror(socket.EAI_NONAME, "x"), "dns_failed", "The host agent.example does not exist."),
-        (socket.gaierror(socket.EAI_AGAIN, "x"), "dns_failed", "The host agent.example could not be resolved."),
-        (TimeoutError(), "dns_timeout", "agent.example could not be resolved in time."),
+        (socket.gaierror(socket.EAI_NONAME, "x"), "dns_failed", "The agent's host does not exist."),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), "dns_failed", "The agent's host could not be resolved."),
+        (TimeoutError(), "dns_timeout", "The agent's host could not be resolved in time."),
     ],
 )
 async def test_a_host_that_does_not_resolve_was_not_sent_to(
