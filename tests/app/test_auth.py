@@ -1,6 +1,7 @@
 """Tokens are believed exactly when this service signed them and their time is not over."""
 
 import base64
+import itertools
 import json
 import time
 import warnings
@@ -82,6 +83,8 @@ def unsigned() -> str:
         signed(nbf=time.time() + 600),
         signed(OURS.keys[OURS.current], algorithm="HS384"),
     ],
+    # Tokens hold the time: as names they would differ from process to process.
+    ids=map("token {}".format, itertools.count()),
 )
 async def test_anything_else_is_refused(token: str) -> None:
     with pytest.raises(UnauthenticatedError):
@@ -108,7 +111,11 @@ async def test_the_header_counts_before_the_cookie() -> None:
     assert await asking(None, None) is None
 
 
-@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic aW5lczppbmVz", OURS.issue("a", Role.ADMIN)])
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Basic aW5lczppbmVz", OURS.issue("a", Role.ADMIN)],
+    ids=["nothing", "no token", "a blank token", "basic", "a bare token"],
+)
 async def test_a_header_that_is_no_bearer_token_is_refused(authorization: str) -> None:
     with pytest.raises(UnauthenticatedError, match="Bearer <token>"):
         await Authentication(OURS).authenticate(authorization, {})
