@@ -21,14 +21,13 @@ from graphql import (
 )
 
 from schema.build import build_schema
-from services import ids
+from services.ids import EXECUTION, JOB, LOG, VALIDATION, new_id
 from tests.schema.conftest import Api
 from tests.schema.sockets import Socket
 from tests.schema.test_jobs_api import EXECUTE, new_agent, new_job
 from tests.services.conftest import ADMIN, CLIENT, STRANGER
 
 SCHEMA: GraphQLSchema = build_schema()._schema  # noqa: SLF001 - Strawberry shows it to nobody
-KINDS = {ids.JOB: "job", ids.EXECUTION: "execution", ids.LOG: "log", ids.VALIDATION: "validation"}
 
 # Values for what an input demands besides ids.
 REQUIRED: dict[str, Any] = {
@@ -104,7 +103,7 @@ class Foreign:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Each foreign id, and an unknown one of the same kind."""
-        return [(known, ids.new_id(prefix)) for prefix, known in self.known.items()]
+        return [(known, new_id(prefix)) for prefix, known in self.known.items()]
 
     async def same(self, query: str, **variables: Any) -> None:
         """Ask as a stranger with each foreign id and with an unknown one; `ID` in the variables stands for it."""
@@ -134,10 +133,10 @@ async def foreign(api: Api) -> Foreign:
     job = (await api.by(CLIENT).data(query, id=job_id))["job"]
     execution = job["latestExecution"]
     known = {
-        ids.JOB: job_id,
-        ids.EXECUTION: execution["id"],
-        ids.VALIDATION: execution["validation"]["id"],
-        ids.LOG: job["logs"]["nodes"][0]["id"],
+        JOB: job_id,
+        EXECUTION: execution["id"],
+        VALIDATION: execution["validation"]["id"],
+        LOG: job["logs"]["nodes"][0]["id"],
     }
     return Foreign(api.by(STRANGER), known)
 
@@ -172,10 +171,10 @@ async def test_every_mutation_answers_a_foreign_id_as_an_unknown_one(foreign: Fo
             if other == member:
                 given[other] = ["ID"] if is_list_type(item.type) else "ID"
             elif is_required_input_field(item):
-                given[other] = ids.new_id(ids.JOB) if takes_id(item) else REQUIRED[other]
+                given[other] = new_id(JOB) if takes_id(item) else REQUIRED[other]
         query = f"mutation M($input: {input_type.name}!) {{ {name}(input: $input) {leaves(field)} }}"
         await foreign.same(query, input=given)
-    job = await foreign.api.house.container.jobs.get(ADMIN, foreign.known[ids.JOB])
+    job = await foreign.api.house.container.jobs.get(ADMIN, foreign.known[JOB])
     assert job is not None
     assert (job.revision, job.status.name) == (1, "COMPLETED")
 
@@ -185,7 +184,9 @@ async def test_every_filter_finds_nothing_of_others(foreign: Foreign) -> None:
     assert len(filters) >= 3
     own = await new_job(foreign.api, None)
     for type_name, member in filters:
-        item = SCHEMA.type_map[type_name].fields[member]  # type: ignore[union-attr]
+        filter_type = SCHEMA.type_map[type_name]
+        assert isinstance(filter_type, GraphQLInputObjectType)
+        item = filter_type.fields[member]
         wanted = {member: ["ID"] if "[" in str(item.type) else "ID"}
         if type_name == "JobFilter":
             query = """query Q($f: JobFilter) {
