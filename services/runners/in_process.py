@@ -113,21 +113,25 @@ class InProcess:
         """
         self.steps = steps
         self._accepting = True
-        loops = [asyncio.create_task(self._claim_work()), asyncio.create_task(self._renew_leases())]
+        drained = asyncio.Event()
+        claiming = asyncio.create_task(self._claim_work())
+        renewing = asyncio.create_task(self._renew_leases(drained))
         try:
             yield
         finally:
             self.stop_accepting()
-            loops[0].cancel()
+            # Both end by themselves: cancelled in the middle of a transaction they would leave a connection behind.
+            await claiming
             await self._drain(drain_seconds)
-            loops[1].cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+            drained.set()
+            await renewing
             await self._release()
 
     def stop_accepting(self) -> None:
         """Begin to drain: nothing new is started here from now on."""
         self._accepting = False
         self._stopping = True
+        self._work.set()
 
     async def _drain(self, seconds: float) -> None:
         tasks = [running.task for running in self._running.values()]
@@ -196,10 +200,13 @@ class InProcess:
         # Not below a moment: what is due but has no free slot would else be looked for without a pause.
         return min(SWEEP_SECONDS, max(0.05, next_due if next_due is not None else SWEEP_SECONDS))
 
-    async def _renew_leases(self) -> None:
+    async def _renew_leases(self, drained: asyncio.Event) -> None:
         """Renew every third of the lease; whatever is no longer this process's is let go."""
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
+        while not drained.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.lease_seconds / 3):
+                    await drained.wait()
+                    return
             if not self._running:
                 continue
             running = dict(self._running)
