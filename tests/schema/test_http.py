@@ -168,7 +168,7 @@ async def test_a_body_that_is_no_request_is_400(api: Api, body: bytes) -> None:
         ({"content-type": "application/json-patch+json"}, None),
         ({"content-type": "application/json; charset=utf-16"}, None),
         ({"content-type": ""}, None),
-        ({"content-encoding": "gzip"}, gzip.compress(json.dumps({"query": VIEWER}).encode())),
+        ({"content-encoding": "gzip"}, gzip.compress(json.dumps({"query": VIEWER}).encode(), mtime=0)),
     ],
 )
 async def test_a_body_of_another_type_is_415(api: Api, headers: dict[str, str], content: bytes | None) -> None:
