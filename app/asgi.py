@@ -88,6 +88,7 @@ def create_app(settings: Settings, *, migrates: bool = True) -> Starlette:
             app.state.container = container
             app.state.services = services_of(container)
             drain.runner = container.runner
+            health.validator = container.validator_health
             yield
             await drain.finished()
 

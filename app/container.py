@@ -12,7 +12,7 @@ from services.events.in_memory import InMemoryBus
 from services.executions.requests import Executions
 from services.executions.settle import Settling
 from services.executions.steps import Steps
-from services.executions.validation import RetryPolicy, Validating
+from services.executions.validation import RetryPolicy, Validating, ValidatorHealth
 from services.executors.http_json import HttpJson
 from services.feed import Feed
 from services.guard import Guard
@@ -51,6 +51,7 @@ class Container:
     executors: Mapping[str, Executor]
     validator: Validator
     judge_configured: bool
+    validator_health: ValidatorHealth
 
 
 @dataclass(frozen=True)
@@ -130,4 +131,5 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             executors=executors,
             validator=validator,
             judge_configured=client is not None or wiring.validator is not None,
+            validator_health=validating.health,
         )

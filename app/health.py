@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from app.serving import Drain
+    from services.executions.validation import ValidatorHealth
 
 # Longer, and whoever asks has given up.
 CHECK_SECONDS = 2.0
@@ -28,6 +29,7 @@ class Health:
 
     is_current: Callable[[], Awaitable[bool]]
     drain: Drain
+    validator: ValidatorHealth | None = None
     _looked_at: float = field(default=-FRESH_SECONDS, init=False)
     _database: dict[str, str] = field(default_factory=dict[str, str], init=False)
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -38,13 +40,17 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> JSONResponse:
-        """Answer 200 where every check is ok, else 503."""
+        """Answer 200 where every check is ok, else 503.
+
+        What is wrong with the validator is told, but takes nobody out of service: executions wait for it.
+        """
         del request
         # No look at the database on the way out: the answer is known, and must not be late.
         database = {} if self.drain.has_begun else await self._look()
         checks = {**database, "draining": "yes" if self.drain.has_begun else "ok"}
         ready = all(check == "ok" for check in checks.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        checks["validator"] = (self.validator and self.validator.problem) or "ok"
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, status)
 
     async def _look(self) -> dict[str, str]:

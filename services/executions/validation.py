@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from db import executions as execution_rows
@@ -61,6 +61,13 @@ class CodeChecks(Protocol):
     ) -> tuple[Finding, ...]: ...
 
 
+@dataclass
+class ValidatorHealth:
+    """What an operator must mend before the validator can judge; None while nothing is known to be wrong."""
+
+    problem: str | None = None
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How long and how often a validator in trouble is asked again; all in seconds.
@@ -93,6 +100,7 @@ class Validating:
     checks: CodeChecks
     validator: Validator
     policy: RetryPolicy
+    health: ValidatorHealth = field(default_factory=ValidatorHealth)
 
     async def validate(self, claim: Claim, run: Run) -> None:
         """Go on with the validation of a kept answer until it settles or waits. Raises LostError."""
@@ -352,6 +360,7 @@ class _Asking:
             fault = _fault(self.validating.validator, f"failed with {type(error).__name__}")
             await self._log_trouble(request_log_id, request_digest, started, reply, fault)
             raise fault from error
+        self.validating.health.problem = None
         async with self.validating.database.begin() as tx:
             job = await self._spend(tx, reply)
             await self._append_response(tx, job, request_log_id, started, reply, _spent(reply))
@@ -378,6 +387,8 @@ class _Asking:
     ) -> None:
         """Log the failed call and, in the same commit, what it leads to."""
         validating = self.validating
+        if error.kind is ValidatorTroubleKind.CONFIG:
+            validating.health.problem = error.message
         async with validating.database.begin() as tx:
             job = await self._spend(tx, reply)
             retried = error.kind in _RETRIED

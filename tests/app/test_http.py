@@ -19,7 +19,17 @@ async def test_alive_and_ready(api: Api) -> None:
 
     assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
     assert ready.status_code == 200
-    assert ready.json() == {"status": "ready", "checks": {"database": "ok", "revision": "ok", "draining": "ok"}}
+    checks = {"database": "ok", "revision": "ok", "draining": "ok", "validator": "ok"}
+    assert ready.json() == {"status": "ready", "checks": checks}
+
+
+async def test_what_an_operator_must_mend_for_the_validator_is_told_and_takes_nobody_out_of_service(api: Api) -> None:
+    api.app.state.container.validator_health.problem = "OPENAI_API_KEY is refused."
+
+    ready = await api.http.get("/readyz")
+
+    assert ready.status_code == 200
+    assert ready.json()["checks"]["validator"] == "OPENAI_API_KEY is refused."
 
 
 async def test_not_ready_while_draining(api: Api) -> None:
@@ -27,7 +37,7 @@ async def test_not_ready_while_draining(api: Api) -> None:
 
     ready = await api.http.get("/readyz")
 
-    assert (ready.status_code, ready.json()["checks"]) == (503, {"draining": "yes"})
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"draining": "yes", "validator": "ok"})
     assert (await api.http.get("/healthz")).status_code == 200
 
 

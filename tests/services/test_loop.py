@@ -290,6 +290,23 @@ async def test_a_validator_in_trouble_is_asked_again_by_itself(
         assert await house.violations() == []
 
 
+async def test_what_an_operator_must_mend_is_told_until_the_validator_answers_again(open_house: OpenHouse) -> None:
+    refused = trouble(ValidatorTroubleKind.CONFIG, retry_after_seconds=30)
+    validator = FakeValidator(refused, Verdict.PASS)
+    async with open_house(validator=validator) as house, ScriptedAgent() as scripted:
+        job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
+        result = await house.execute(job, wait_seconds=1)
+        assert result.job is not None
+        assert result.job.status is JobStatus.IN_EXECUTION
+        assert result.job.notice is not None
+        assert refused.message in result.job.notice.message
+        assert house.container.validator_health.problem == refused.message
+        again = await house.container.executions.retry_validation(CLIENT, job.id, 10)
+        assert again.job is not None
+        assert again.job.status is JobStatus.COMPLETED
+        assert house.container.validator_health.problem is None
+
+
 async def test_while_the_validator_is_away_the_job_stays_in_execution_and_says_why(open_house: OpenHouse) -> None:
     away = trouble(ValidatorTroubleKind.UNAVAILABLE, retry_after_seconds=30)
     validator = FakeValidator(away, Verdict.PASS)
