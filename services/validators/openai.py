@@ -47,6 +47,9 @@ _REASONING_TOKENS = 25_000
 # happened to learn: after a crash another process has to build an equal request.
 _REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9])")
 
+# Prose has four characters a token; identifiers and other scripts have fewer.
+_LEAST_CHARACTERS_PER_TOKEN = 3
+
 # How much is kept, for the log, of a response that is no JSON.
 _TEXT_CHARACTERS = 4_096
 # Shorter keys are placeholders ("none", "ollama") for services that want none.
@@ -211,6 +214,13 @@ class _Exchange:
 
     # ----------------------------------------------------------------------------------------------- sending
 
+    def _at_worst(self) -> Reply:
+        """What a call may cost whose answer is lost: a token for every three characters, and all that it may answer."""
+        written = len(judgement.RULES) + len(self.document) + len(judgement.REMINDER)
+        prompt, completion = written // _LEAST_CHARACTERS_PER_TOKEN, self.body.get("max_completion_tokens") or 0
+        cost = cost_usd(self._judge.model, prompt, 0, completion)
+        return Reply(None, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
+
     async def send(self) -> Reply:
         """Send the request once. Raises ValidatorError unless the response is about this very request."""
         try:
@@ -219,9 +229,9 @@ class _Exchange:
                 response = await self._client.chat.completions.with_raw_response.create(**self.body)
         # Nothing is chained: what the service or the client says may repeat the key.
         except TimeoutError:
-            raise timed_out() from None
+            raise timed_out(self._at_worst()) from None
         except APIConnectionError as error:
-            raise connection_trouble(error) from None
+            raise connection_trouble(error, self._at_worst()) from None
         except APIStatusError as error:
             reply = self._reply(error.status_code, error.response.content, error.response.headers)
             if error.status_code in REQUEST_REFUSED:

@@ -115,18 +115,20 @@ class ErrorBody:
         )
 
 
-def timed_out() -> ValidatorError:
-    return ValidatorError(Kind.TIMEOUT, "The OpenAI service gave no complete answer in time.", code="timeout")
+def timed_out(at_worst: Reply) -> ValidatorError:
+    """Name the trouble of an answer that was lost; `at_worst` is what the service may charge for it all the same."""
+    message = "The OpenAI service gave no complete answer in time."
+    return ValidatorError(Kind.TIMEOUT, message, code="timeout", reply=at_worst)
 
 
-def connection_trouble(error: APIConnectionError) -> ValidatorError:
+def connection_trouble(error: APIConnectionError, at_worst: Reply) -> ValidatorError:
     """Name the trouble of a call that brought no response."""
     cause = error.__cause__
     if isinstance(cause, httpx.UnsupportedProtocol):
         message = "OPENAI_BASE_URL is not an http or https address: mend it."
         return ValidatorError(Kind.CONFIG, message, code="invalid_base_url")
     if isinstance(error, APITimeoutError) and not isinstance(cause, httpx.ConnectTimeout | httpx.PoolTimeout):
-        return timed_out()
+        return timed_out(at_worst)
     message = "The connection to the OpenAI service (at OPENAI_BASE_URL) failed."
     return ValidatorError(Kind.UNAVAILABLE, message, code="connection_failed")
 

@@ -201,7 +201,7 @@ async def test_sigterm_lets_what_is_in_flight_finish(tmp_path: Path) -> None:
             answer = await execute
             await asyncio.to_thread(server.process.wait, 10)
 
-    assert (ready.status_code, ready.json()["checks"]) == (503, {"draining": "yes"})
+    assert (ready.status_code, ready.json()["checks"]) == (503, {"draining": "yes", "validator": "ok"})
     assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
     assert server.process.returncode == 0
 

@@ -59,6 +59,7 @@ async def test_not_ready_before_the_migration(settings: Settings, tmp_path_facto
         "database": "ok",
         "revision": "not the newest: signoff migrate",
         "draining": "ok",
+        "validator": "ok",
     }
     assert ready.status_code == 503
 
