@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Executable, FromClause, Select, and_, case, func, insert, or_, select, update
 
 from db import rows
 from db.models import agent_slots, agents, executions, jobs
@@ -90,7 +90,6 @@ async def create(
         previous_execution_id=previous_execution_id,
         status_before=job.status,
         result_before=job.result,
-        notice_before=rows.notice_json(job.notice),
         idempotency_key=idempotency_key,
         agent_tries=0,
         agent_responded=False,
@@ -105,17 +104,21 @@ async def create(
     return rows.run((await tx.connection.execute(statement.returning(executions))).one())
 
 
+async def _one(tx: Transaction, statement: Executable) -> Run | None:
+    """The one execution that a statement on whole rows brings, if it brings any."""
+    row = (await tx.connection.execute(statement)).one_or_none()
+    return None if row is None else rows.run(row)
+
+
 async def run(tx: Transaction, execution_id: str) -> Run | None:
     """An execution with all that running it needs."""
-    row = (await tx.connection.execute(select(executions).where(executions.c.id == execution_id))).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, select(executions).where(executions.c.id == execution_id))
 
 
 async def live_of_job(tx: Transaction, job_id: str) -> Run | None:
     """The job's live execution; there is at most one."""
     statement = select(executions).where(executions.c.job_id == job_id, _LIVE)
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 async def last_sent(tx: Transaction, job_id: str) -> Run | None:
@@ -126,8 +129,7 @@ async def last_sent(tx: Transaction, job_id: str) -> Run | None:
         .order_by(executions.c.number.desc())
         .limit(1)
     )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 async def last_judged(tx: Transaction, job_id: str) -> Run | None:
@@ -138,8 +140,7 @@ async def last_judged(tx: Transaction, job_id: str) -> Run | None:
         .order_by(executions.c.number.desc())
         .limit(1)
     )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 async def _advance(tx: Transaction, execution_id: str, held_fence: int, **values: Any) -> Run | None:
@@ -150,8 +151,7 @@ async def _advance(tx: Transaction, execution_id: str, held_fence: int, **values
         .values(**values)
         .returning(executions)
     )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> Run | None:
@@ -252,8 +252,7 @@ async def retry_now(tx: Transaction, execution_id: str, fence: int) -> Run | Non
         .values(next_retry_at=now(), claimable_at=now())
         .returning(executions)
     )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 async def finish(tx: Transaction, execution_id: str, fence: int, outcome: ExecutionOutcome) -> Run | None:
@@ -303,12 +302,10 @@ async def reopen(
             trace_id=trace_id,
             status_before=job.status,
             result_before=job.result,
-            notice_before=rows.notice_json(job.notice),
         )
         .returning(executions)
     )
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.run(row)
+    return await _one(tx, statement)
 
 
 # ------------------------------------------------------------------------------------------------ leases and claims

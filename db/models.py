@@ -145,7 +145,6 @@ executions = Table(
     Column("previous_execution_id", Id, ForeignKey("executions.id")),
     Column("status_before", String(32), nullable=False),
     Column("result_before", CanonicalJson),
-    Column("notice_before", CanonicalJson),
     Column("idempotency_key", Text, nullable=False),
     # The agent's side.
     Column("request_digest", String(64)),

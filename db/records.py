@@ -270,7 +270,6 @@ class Run:
     previous_execution_id: str | None
     status_before: JobStatus
     result_before: JsonValue
-    notice_before: JobNotice | None
     request_digest: str | None
     agent_tries: int
     agent_responded: bool

@@ -178,7 +178,6 @@ def run(row: Row[Any]) -> Run:
         previous_execution_id=row.previous_execution_id,
         status_before=JobStatus(row.status_before),
         result_before=row.result_before,
-        notice_before=notice(row.notice_before),
         request_digest=row.request_digest,
         agent_tries=row.agent_tries,
         agent_responded=row.agent_responded,

@@ -110,7 +110,6 @@ def upgrade() -> None:
         sa.Column("previous_execution_id", Id, nullable=True),
         sa.Column("status_before", sa.String(length=32), nullable=False),
         sa.Column("result_before", CanonicalJson, nullable=True),
-        sa.Column("notice_before", CanonicalJson, nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=False),
         sa.Column("request_digest", sa.String(length=64), nullable=True),
         sa.Column("agent_tries", sa.Integer(), nullable=False),
