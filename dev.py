@@ -224,7 +224,9 @@ def bench(arguments: list[str]) -> None:
     if not arguments or arguments[0] not in names:
         sys.exit(f"dev.py: bench NAME, where NAME is one of: {', '.join(names) or '(there are none yet)'}")
     set_up("dev")
-    become([str(BIN / "python"), "-m", f"benchmarks.{arguments[0]}", *arguments[1:]])
+    # The bundled PostgreSQL's package says so in every process that a benchmark forks, where there is no such folder.
+    quiet = ["-W", "ignore:XDG_RUNTIME_DIR"]
+    become([str(BIN / "python"), *quiet, "-m", f"benchmarks.{arguments[0]}", *arguments[1:]])
 
 
 def lock(arguments: list[str]) -> None:
