@@ -1,0 +1,30 @@
+import { existsSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { fileURLToPath } from "node:url";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+// `npm run dev` serves the pages and hands everything else to a Signoff that runs beside it.
+const service = process.env.SIGNOFF_URL ?? "http://127.0.0.1:8000";
+const isPage = (request: IncomingMessage) => request.method === "GET" && request.url === "/login";
+
+export default defineConfig({
+  plugins: [react()],
+  build: {
+    target: "es2023",
+    // A small file inside another one is a data: address, which the content security policy refuses.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rolldownOptions: { input: ["index.html", "graphiql.html"].map(here).filter(existsSync) },
+  },
+  server: {
+    proxy: {
+      "/graphql": { target: service, ws: true },
+      "/login": { target: service, bypass: (request) => (isPage(request) ? "/index.html" : undefined) },
+      "/logout": service,
+    },
+  },
+  test: { environment: "node", include: ["src/**/*.test.ts"] },
+});
