@@ -47,6 +47,7 @@ class Socket:
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._from_app: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue(room)
         self._accepted = False
+        self._stuck = asyncio.Event()
         self.subprotocol: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,7 +56,7 @@ class Socket:
         return self
 
     async def _run(self) -> None:
-        await self._app(self._scope, self._to_app.get, self._from_app.put)
+        await self._app(self._scope, self._to_app.get, self._send)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -71,6 +72,17 @@ class Socket:
         else:
             text = message if isinstance(message, str) else json.dumps(message)
             self._to_app.put_nowait({"type": "websocket.receive", "text": text})
+
+    async def stuck(self) -> None:
+        """Wait until the app has filled the room and waits itself for somebody to receive."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._stuck.wait()
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self._from_app.full():
+            self._stuck.set()
+        await self._from_app.put(message)
+        self._stuck.clear()
 
     async def receive(self) -> Any:
         """The next message, or Closed."""
