@@ -18,6 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from app.auth import Authentication, Tokens
 from app.container import Container, Wiring, open_container
 from app.health import Health
+from app.login import Login, OneClick, Person
 from app.middleware import (
     GRAPHQL,
     BodyCap,
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, *, migrates: bool = True) -> Starlette:
+def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Starlette:
     """Make the application; nothing is opened before its lifespan starts.
 
-    With `migrates`, that begins by bringing the database to the newest revision. `app.state.drain` ends it orderly.
+    With `migrates`, that begins by bringing the database to the newest revision. `people` are those whom one click
+    signs in: for the demo. `app.state.drain` ends it orderly.
     """
-    authentication = Authentication(Tokens.of(secret_keys(settings)))
+    tokens = Tokens.of(secret_keys(settings))
+    authentication = Authentication(tokens)
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
 
@@ -99,6 +102,7 @@ def create_app(settings: Settings, *, migrates: bool = True) -> Starlette:
             Route(GRAPHQL, endpoint),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
+            *Login(tokens, OneClick(people, tokens) if people else None).routes(),
         ],
         middleware=around(settings, authentication),
         exception_handlers={

@@ -95,7 +95,8 @@ def viewer_of(claims: Mapping[str, Any]) -> Viewer:
         raise UnauthenticatedError("The token's role is neither client nor admin.") from None
     if not isinstance(subject, str) or not _is_claim(subject):
         raise UnauthenticatedError("The token's subject cannot be used.")
-    return Viewer(id=subject, name=name if isinstance(name, str) and _is_claim(name) else subject, role=known)
+    shown = name if isinstance(name, str) and _is_claim(name) else subject
+    return Viewer(subject, shown, known, expires_at=float(claims["exp"]))
 
 
 def _is_claim(text: str) -> bool:

@@ -31,6 +31,7 @@ from app.asgi import create_app
 from app.auth import Tokens
 from app.demo_agents.server import DemoAgent, agents_served
 from app.demo_jobs import JUDGED_CRITERION, OTHER_JOBS, SHOWN_JOB
+from app.login import PERSON_SECONDS, Person
 from app.secrets import secret_keys
 from app.settings import LOOPBACK, SQLITE, Settings, read
 from db.records import JobStatus, Role
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     from io import TextIOWrapper
 
 USUAL_PORT = 8000
-TOKEN_SECONDS = 12 * 3600
+# Whom one click signs in.
+PEOPLE = (Person("ines", "Inês", Role.CLIENT), Person("ada", "Ada", Role.ADMIN))
 # Longer than every agent's time-out here: the outcome is known when the call comes back.
 WAIT_SECONDS = 60
 LATE_SECONDS = 5
@@ -72,20 +74,12 @@ class DemoError(Exception):
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody with a token."""
-
-    name: str
-    role: Role
-    token: str
-
-
-@dataclass(frozen=True)
 class Api:
     """The service as one person calls it."""
 
     url: str
     person: Person
+    token: str
     http: httpx.AsyncClient
 
     async def ask(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +87,7 @@ class Api:
         response = await self.http.post(
             f"{self.url}/graphql",
             json={"query": document, "variables": variables},
-            headers={"authorization": f"Bearer {self.person.token}"},
+            headers={"authorization": f"Bearer {self.token}"},
         )
         answer = response.json()
         if answer.get("errors"):
@@ -108,7 +102,7 @@ class Api:
         """Yield each entry of a job's log after a cursor as it is committed."""
         address = f"ws{self.url.removeprefix('http')}/graphql"
         async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
-            init = {"type": "connection_init", "payload": {"authorization": f"Bearer {self.person.token}"}}
+            init = {"type": "connection_init", "payload": {"authorization": f"Bearer {self.token}"}}
             await socket.send(json.dumps(init))
             await socket.recv()
             payload = {"query": FOLLOW, "variables": {"id": job_id, "after": after}}
@@ -319,7 +313,7 @@ class Demo:
         self.screen.title(f"Look around at {url}/graphql")
         for api in (self.client, self.admin):
             self.screen.line(f"{api.person.name}, {api.person.role.value}; good for 12 hours:")
-            self.screen.verbatim(f"{api.person.role.name}={api.person.token}")
+            self.screen.verbatim(f"{api.person.role.name}={api.token}")
         bearer = f'-H "Authorization: Bearer ${self.client.person.role.name}"'
         self.screen.line("The job with its log, over GraphQL:")
         self.screen.verbatim(
@@ -339,7 +333,8 @@ def settings_for(directory: Path) -> Settings:
         secret_key=SecretStr(secrets.token_urlsafe(48)),
         runner="in_process",
         jwks_url=None,
-        trusted_hosts=("*",),
+        # By these names only: one click signs in, and a foreign page's name may lead here (DNS rebinding).
+        trusted_hosts=(LOOPBACK, "localhost"),
         validator_deadline_seconds=VALIDATOR_SECONDS,
         allowed_agent_networks=(ip_network("127.0.0.0/8"),),
     )
@@ -358,7 +353,7 @@ def demo_sockets(port: int | None) -> list[socket.socket]:
 @asynccontextmanager
 async def served(settings: Settings, sockets: list[socket.socket]) -> AsyncGenerator[asyncio.Task[None]]:
     """Serve while the context is open; the task ends when a signal has ended the server."""
-    app = create_app(settings)
+    app = create_app(settings, people=PEOPLE)
     server = serving.server_for(app, app.state.drain, settings)
     started = asyncio.Event()
     server.on_started = started.set
@@ -388,11 +383,15 @@ async def show(sockets: list[socket.socket], *, once: bool) -> bool:
                 + "."
             )
             async with served(settings, sockets) as server, httpx.AsyncClient(timeout=WAIT_SECONDS + 10) as http:
-                people = [
-                    Person(name, role, tokens.issue(subject, role, name=name, ttl_seconds=TOKEN_SECONDS))
-                    for subject, name, role in (("ines", "Inês", Role.CLIENT), ("ada", "Ada", Role.ADMIN))
-                ]
-                client, admin = (Api(url, person, http) for person in people)
+                client, admin = (
+                    Api(
+                        url,
+                        person,
+                        tokens.issue(person.id, person.role, name=person.name, ttl_seconds=PERSON_SECONDS),
+                        http,
+                    )
+                    for person in PEOPLE
+                )
                 demo = asyncio.create_task(Demo(shown, client, admin, can_judge).run(agents, stays=not once))
                 await asyncio.wait({demo, server}, return_when=asyncio.FIRST_COMPLETED)
                 if not demo.done():

@@ -29,7 +29,9 @@ PROBES = frozenset({"/healthz", "/readyz"})
 GRAPHQL = "/graphql"
 # GraphQL finds out by itself who is asking: over a WebSocket that is said later. And whoever holds a token that has
 # expired must be able to get rid of it.
-NOT_IDENTIFIED = PROBES | {GRAPHQL, "/login", "/logout"}
+NOT_IDENTIFIED = PROBES | {GRAPHQL, "/login", "/login/people", "/logout"}
+# What sets a cookie is refused to foreign pages whether they bring one or not.
+SETS_COOKIES = frozenset({"/login", "/logout"})
 
 _TRACEPARENT = re.compile(r"(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-.*)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
@@ -161,11 +163,14 @@ class SameOrigin:
         origin = connection.headers.get("origin")
         if origin is None or origin.lower() in self.allowed_origins:
             return False
-        if scope["type"] == "http" and (
-            "authorization" in connection.headers or SESSION_COOKIE not in connection.cookies
-        ):
+        if scope["type"] == "http" and scope["path"] not in SETS_COOKIES and not uses_cookie(connection):
             return False
         return not is_same_host(origin, connection.headers.get("host", ""))
+
+
+def uses_cookie(connection: HTTPConnection) -> bool:
+    """Whether it is the cookie that says who is asking: the header counts before it."""
+    return SESSION_COOKIE in connection.cookies and "authorization" not in connection.headers
 
 
 def is_same_host(origin: str, host: str) -> bool:
@@ -184,7 +189,10 @@ def is_same_host(origin: str, host: str) -> bool:
 
 @dataclass(frozen=True)
 class Identify:
-    """Says who is asking, in `scope["viewer"]`: None where nobody says so; 401 where it cannot be believed."""
+    """Says who is asking, in `scope["viewer"]`: None where nobody says so; 401 where it cannot be believed.
+
+    A cookie that is answered with 401 is taken back: a page could not, and would be refused for ever.
+    """
 
     app: ASGIApp
     authentication: Authentication
@@ -193,8 +201,10 @@ class Identify:
         """Serve one connection."""
         if scope["type"] in {"http", "websocket"}:
             scope["viewer"] = None
+            connection = HTTPConnection(scope)
+            if uses_cookie(connection) and scope["path"] not in SETS_COOKIES:
+                send = _taking_back(send)
             if scope["path"] not in NOT_IDENTIFIED:
-                connection = HTTPConnection(scope)
                 try:
                     scope["viewer"] = await self.authentication.authenticate(
                         connection.headers.get("authorization"), connection.cookies
@@ -203,3 +213,12 @@ class Identify:
                     await deny(unauthenticated(error.message), scope, receive, send)
                     return
         await self.app(scope, receive, send)
+
+
+def _taking_back(send: Send) -> Send:
+    async def taking_back(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
+            MutableHeaders(scope=message).append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; Path=/")
+        await send(message)
+
+    return taking_back

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from db.records import EVERYTHING, Actor, Job, Role, Scope
 from services.refusals import ErrorCode, Refusal
@@ -15,6 +15,8 @@ class Viewer:
     id: str
     name: str
     role: Role
+    expires_at: float | None = field(default=None, compare=False)
+    """When their token is worth nothing any more, in seconds since 1970. With another token they are the same."""
 
     @property
     def is_admin(self) -> bool:
