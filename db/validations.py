@@ -87,6 +87,41 @@ async def drop_replies(tx: Transaction, execution_id: str) -> None:
     await tx.connection.execute(delete(validator_replies).where(validator_replies.c.execution_id == execution_id))
 
 
+async def compared(
+    tx: Transaction, scope: Scope, execution_ids: Sequence[str]
+) -> list[tuple[tuple[CriterionResult, ...], tuple[CriterionResult, ...]]]:
+    """What was decided of each execution, and of the latest one before it in its job that was judged.
+
+    Either is empty where there is none.
+    """
+    earlier, now_, before = executions.alias("earlier"), validations.alias("now_"), validations.alias("before_")
+    last_before = (
+        select(func.max(earlier.c.number))
+        .where(
+            earlier.c.job_id == executions.c.job_id,
+            earlier.c.number < executions.c.number,
+            earlier.c.latest_validation_id.is_not(None),
+        )
+        .scalar_subquery()
+    )
+    attempt = executions.alias("attempt")
+    statement = (
+        select(executions.c.id, now_.c.criteria.label("now"), before.c.criteria.label("before"))
+        .join(now_, now_.c.id == executions.c.latest_validation_id)
+        .outerjoin(attempt, and_(attempt.c.job_id == executions.c.job_id, attempt.c.number == last_before))
+        .outerjoin(before, before.c.id == attempt.c.latest_validation_id)
+        .where(executions.c.id.in_(ids_in(tx, execution_ids)))
+    )
+    if scope.owner_id is not None:
+        owned = select(jobs.c.id).where(jobs.c.id == executions.c.job_id, jobs.c.owner_id == scope.owner_id)
+        statement = statement.where(owned.exists())
+    found = {
+        row.id: (rows.results(row.now), rows.results(row.before or ()))
+        for row in await tx.connection.execute(statement)
+    }
+    return [found.get(execution_id, ((), ())) for execution_id in execution_ids]
+
+
 def _listed(scope: Scope) -> Callable[[FromClause], Select[Any]]:
     def build(table: FromClause) -> Select[Any]:
         if scope.owner_id is None:

@@ -12,6 +12,7 @@ from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, ExecuteJobInput, RetryValidationInput
 from resolvers.paging import Listed
 from services import cursors, ids
+from services.executions.comparison import CriterionComparison
 from services.executions.requests import (
     ExecuteResult,
     ExecutionPreview,
@@ -78,6 +79,14 @@ async def validation(root: Execution, info: Info) -> Validation | None:
         return None
     viewer, service = info.context.require_viewer(), info.context.services.executions
     return await info.context.load(partial(service.validations, viewer), root.latest_validation_id)
+
+
+async def comparison(root: Execution, info: Info) -> list[CriterionComparison]:
+    """An execution against the attempt before."""
+    if root.latest_validation_id is None:
+        return []
+    viewer, service = info.context.require_viewer(), info.context.services.executions
+    return await info.context.load(partial(service.comparisons, viewer), root.id)
 
 
 async def validations(

@@ -21,6 +21,7 @@ from db.records import (
     Role,
     Verdict,
 )
+from services.executions.comparison import CriterionChange
 from services.lifecycle import JobAction
 from services.refusals import ErrorCode
 
@@ -88,6 +89,16 @@ _ENUMS: Sequence[tuple[type[Enum], str, Mapping[str, str]]] = (
         Verdict,
         "What was decided of a criterion, or of all of them together.",
         {"PASS": "It is met.", "FAIL": "It is not met.", "UNSURE": "It cannot be told; never taken for a pass."},
+    ),
+    (
+        CriterionChange,
+        "What became of a criterion since the attempt before. Only PASS is met: from FAIL to UNSURE is no step.",
+        {
+            "FIXED": "It is met now and was not before.",
+            "REGRESSED": "It was met before and is not now.",
+            "UNCHANGED": "Met now as before, or not met now as before.",
+            "NEW": "It was not decided before, or demanded something else then.",
+        },
     ),
     (
         JobLogType,

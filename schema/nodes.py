@@ -25,6 +25,7 @@ from db.records import (
 )
 from schema.connections import Connection
 from schema.field import field
+from services.executions.comparison import CriterionChange
 from services.lifecycle import JobAction
 
 
@@ -90,6 +91,16 @@ class CriterionResult:
     rationale: str = field("Why, in one sentence.")
     evidence: list[str] = field("Exact quotes from the answer; each was found in it.")
     decided_by: str = field("What decided: expression, json_schema, or the validator's or model's name.")
+
+
+@strawberry.type(description="What was decided of one criterion, against the attempt before.")
+class CriterionComparison:
+    criterion: Criterion = field("The criterion, as it was then.")
+    change: CriterionChange = field("What became of it since.")
+    now: CriterionResult = field("What was decided this time.")
+    before: CriterionResult | None = field(
+        "What was decided of the same demand in the latest judged attempt before; null where it is NEW."
+    )
 
 
 @strawberry.type(description="What the owner should know and do next.")
@@ -162,6 +173,10 @@ class Execution(Node):
     )
     validation: Validation | None = field(
         "The last validation of the answer.", resolver=resolvers.executions.validation
+    )
+    comparison: list[CriterionComparison] = field(
+        "Each criterion against the latest judged attempt before this one; empty until judged.",
+        resolver=resolvers.executions.comparison,
     )
     validations: Connection[Validation] = field(
         "Every validation of the answer, oldest first.", resolver=resolvers.executions.validations

@@ -67,6 +67,9 @@ class ExecutionPreview:
     input_errors: list[str] = field("Why the job's data does not fit the agent; empty where it does.")
     endpoint_allowed: bool = field("Whether the agent's address is one that may be called.")
     undecidable_criteria: list[Criterion] = field("Criteria that no configured check or validator can decide.")
+    worst_case_cost_usd: float | None = field(
+        "The most that validating the answer may cost, in US dollars by list prices; null where they are not known."
+    )
 
 
 @strawberry.type(description="One status change. `job` is read when the event is sent.")

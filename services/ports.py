@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -293,6 +293,15 @@ class Validator(Protocol):
 
     async def validate(self, submission: Submission, ask: Ask) -> Report:
         """Decide every criterion of the submission. Raises ValidatorError where there is no verdict."""
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A validator that can say beforehand what it may cost. Not every one can."""
+
+    def worst_case_usd(self, criteria: int) -> float | None:
+        """The most that deciding so many criteria of any one answer may cost, in US dollars; None if unknown."""
         ...
 
 

@@ -22,6 +22,7 @@ from db.records import (
     PinnedJob,
 )
 from services import cursors, ids, inputs
+from services.executions.comparison import compare
 from services.executions.steps import request_digest_of
 from services.jobs import JobResult, conflict, lock_visible, reason_problem, stale
 from services.lifecycle import Cause, JobAction, Situation, refusal
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from db.records import Agent, Criterion, Execution, Job, JsonValue, Page, PageOf, Run, Validation
     from db.session import Database, Transaction
     from services.agents import EndpointCheck
+    from services.executions.comparison import CriterionComparison
     from services.executions.settle import Settling
     from services.executions.steps import Steps
     from services.jobs import Jobs
@@ -86,6 +88,8 @@ class ExecutionPreview:
     input_errors: tuple[str, ...]
     endpoint_allowed: bool
     undecidable_criteria: tuple[Criterion, ...]
+    worst_case_cost_usd: float | None = None
+    """The most that validating the answer may cost, by list prices; None where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -418,25 +422,26 @@ class Executions:
             for criterion in job.acceptance_criteria
             if not can_judge and criterion.expression is None and criterion.json_schema is None
         )
+        cost_usd = self.steps.validating.worst_case_usd(job.acceptance_criteria)
         async with self.database.read() as tx:
             agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
             previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
         if agent is None:
             why = ("The job has no agent yet: assign one.",)
-            return ExecutionPreview(None, why, endpoint_allowed=False, undecidable_criteria=undecidable)
+            return ExecutionPreview(None, why, False, undecidable, cost_usd)  # noqa: FBT003  (no agent, no endpoint)
         allowed = await endpoint_problem(agent.endpoint_url) is None
         executor = self.steps.executors.get(agent.executor)
         if executor is None:
             message = f"No executor {agent.executor!r} is installed here."
-            return ExecutionPreview(None, (message,), allowed, undecidable)
+            return ExecutionPreview(None, (message,), allowed, undecidable, cost_usd)
         try:
             request = await self.steps.prepare_from(pin_job(job), pin_agent(agent), previous_id, executor)
         except InputInvalidError as error:
-            return ExecutionPreview(None, error.errors, allowed, undecidable)
+            return ExecutionPreview(None, error.errors, allowed, undecidable, cost_usd)
         shown: dict[str, JsonValue] = {"method": "POST", "url": request.url, "body": request.body}
         if not viewer.is_admin:
             del shown["url"]
-        return ExecutionPreview(self.steps.journal.redact(shown), (), allowed, undecidable)
+        return ExecutionPreview(self.steps.journal.redact(shown), (), allowed, undecidable, cost_usd)
 
     # -------------------------------------------------------------------------------------------------------- reading
 
@@ -459,6 +464,12 @@ class Executions:
         """Validations by id, in the order asked for."""
         async with self.database.read() as tx:
             return await validation_rows.get_many(tx, viewer.scope, validation_ids)
+
+    async def comparisons(self, viewer: Viewer, execution_ids: Sequence[str]) -> Sequence[list[CriterionComparison]]:
+        """How each execution compares with the attempt before, criterion by criterion; empty until it is judged."""
+        async with self.database.read() as tx:
+            found = await validation_rows.compared(tx, viewer.scope, execution_ids)
+        return [compare(now, before) for now, before in found]
 
     async def validations_of(
         self, viewer: Viewer, execution_ids: Sequence[str], page: Page

@@ -28,7 +28,7 @@ from db.records import (
 from services import ids
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
-from services.ports import Finding, Reply, Submission, ValidatorError, ValidatorTroubleKind
+from services.ports import Finding, Priced, Reply, Submission, ValidatorError, ValidatorTroubleKind
 from services.ports import Verdict as PortVerdict
 from services.strict_json import check, digest
 
@@ -101,6 +101,13 @@ class Validating:
     validator: Validator
     policy: RetryPolicy
     health: ValidatorHealth = field(default_factory=ValidatorHealth)
+
+    def worst_case_usd(self, criteria: Sequence[Criterion]) -> float | None:
+        """The most that judging them may cost, by list prices; None where the validator does not know."""
+        judged = sum(not _has_check(criterion) for criterion in criteria)
+        if not judged:
+            return 0.0
+        return self.validator.worst_case_usd(judged) if isinstance(self.validator, Priced) else None
 
     async def validate(self, claim: Claim, run: Run) -> None:
         """Go on with the validation of a kept answer until it settles or waits. Raises LostError."""

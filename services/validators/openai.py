@@ -124,6 +124,16 @@ class OpenAIJudge:
                 return outcome
             settings = settings.without(outcome)
 
+    def worst_case_usd(self, criteria: int) -> float | None:
+        """The most that one validation may cost: every call as large and as long as may be."""
+        if self.client is None:
+            return 0.0
+        settings = _Settings.fitting(self.model, criteria).after(Kind.TRUNCATED)
+        written = len(judgement.RULES) + self.max_submission_chars + len(judgement.REMINDER)
+        prompt, completion = written // _LEAST_CHARACTERS_PER_TOKEN, settings.max_completion_tokens or 0
+        once = cost_usd(self.model, prompt, 0, completion)
+        return None if once is None else once * sum(_CALLS.values())
+
 
 def undecided(submission: Submission, rationale: str, advice: str) -> Report:
     """Report that nothing could be judged, and what a person can do about it."""

@@ -462,7 +462,7 @@ async def test_a_preview_shows_what_would_be_sent_and_sends_nothing(api: Api) ->
     )
     query = """
     query Q($id: ID!) { executionPreview(jobId: $id) {
-      request inputErrors endpointAllowed undecidableCriteria { text }
+      request inputErrors endpointAllowed undecidableCriteria { text } worstCaseCostUsd
     } }
     """
 
@@ -474,6 +474,8 @@ async def test_a_preview_shows_what_would_be_sent_and_sends_nothing(api: Api) ->
         "inputErrors": [],
         "endpointAllowed": True,
         "undecidableCriteria": [{"text": "Is polite."}],
+        # The fake has no price list.
+        "worstCaseCostUsd": None,
     }
     admins = (await api.by(ADMIN).data(query, id=job_id))["executionPreview"]
     assert admins["request"]["url"] == "http://127.0.0.1:9/run"

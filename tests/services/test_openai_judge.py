@@ -940,6 +940,16 @@ def test_only_known_models_have_a_price(model: str, cost: float | None) -> None:
     assert cost_usd(model, 500_000, 0, 1) is None
 
 
+def test_what_a_validation_may_cost_is_known_beforehand_where_the_price_is(judge: Judge) -> None:
+    one, many = judge().worst_case_usd(1), judge().worst_case_usd(50)
+
+    assert one is not None
+    assert many is not None
+    assert 0.05 < one < many
+    assert judge(model="llama-4").worst_case_usd(1) is None
+    assert OpenAIJudge(None, MODEL).worst_case_usd(1) == 0.0
+
+
 # ------------------------------------------------------------------------------------------- over real HTTP
 
 
