@@ -17,9 +17,10 @@ from services.executors.http_json import HttpJson
 from services.feed import Feed
 from services.guard import Guard
 from services.jobs import Jobs
-from services.journal import Journal, default_redaction
+from services.journal import Journal
 from services.lifecycle import Lifecycle
 from services.logs import Logs
+from services.redaction import Redaction
 from services.runners.in_process import InProcess
 from services.sandbox import Sandbox
 from services.validators.checks import Checks
@@ -97,7 +98,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         )
         guard = Guard(tuple(wiring.allowed_networks))
         executors: Mapping[str, Executor] = {"http_json": HttpJson(sandbox, guard), **dict(wiring.extra_executors)}
-        journal = Journal(default_redaction(), wiring.log_payload_bytes)
+        journal = Journal(Redaction(), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
         validating = Validating(database, journal, settling, Checks(sandbox), validator, wiring.retry)

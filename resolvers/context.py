@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from services.executions.requests import Executions
     from services.feed import Feed
     from services.jobs import Jobs
-    from services.journal import Redaction
     from services.logs import Logs
+    from services.redaction import Redaction
     from services.viewer import Viewer
 
 T = TypeVar("T")

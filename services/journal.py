@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from db import logs
-from db.records import JsonValue, LogEntry, PayloadState
+from db.records import LogEntry, PayloadState
 from services import ids
 from services.strict_json import canonical
 
 if TYPE_CHECKING:
     from db.records import Job
     from db.session import Transaction
+    from services.redaction import Redaction
 
-REDACTED = "[redacted]"
-# Names whose values are credentials wherever they stand. Counts such as `prompt_tokens` are not.
-DEFAULT_REDACTED_KEYS = (
-    r"(?i)^(authorization|proxy-authorization|cookie|set-cookie|token|bearer|passwd|passphrase)$"
-    r"|password|secret|api[-_]?key|private[-_]?key|(access|refresh|auth|id|session)[-_]?token$|credential"
-)
 # How much of a payload that is too large stays readable.
 HEAD_CHARACTERS = 4096
 MESSAGE_CHARACTERS = 1000
-
-
-@dataclass(frozen=True)
-class Redaction:
-    """Blanks the values of object members whose names match `keys`."""
-
-    keys: re.Pattern[str]
-
-    def __call__(self, value: JsonValue) -> JsonValue:
-        """Return the value with every credential blanked; the value itself where there is none."""
-        if isinstance(value, dict):
-            return {
-                name: REDACTED if item is not None and self.keys.search(name) else self(item)
-                for name, item in value.items()
-            }
-        if isinstance(value, list | tuple):
-            return [self(item) for item in value]
-        return value
 
 
 @dataclass(frozen=True)
@@ -72,8 +48,3 @@ class Journal:
             return replace(entry, message=message, payload=payload, payload_bytes=size)
         rest = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "head": text[:HEAD_CHARACTERS]}
         return replace(entry, message=message, payload=rest, payload_bytes=size, payload_state=PayloadState.TRUNCATED)
-
-
-def default_redaction(pattern: str = DEFAULT_REDACTED_KEYS) -> Redaction:
-    """Redaction by a regular expression over member names; raises re.error for one that is none."""
-    return Redaction(re.compile(pattern))

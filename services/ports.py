@@ -94,17 +94,24 @@ class AgentRequest:
 
 @dataclass(frozen=True)
 class Delivery:
-    """How one try of a request is sent. `timeout_seconds` bounds the whole call, body included."""
+    """How one try of a request is sent. `timeout_seconds` bounds the whole call, body included.
+
+    While an agent's secret rotates, `previous_secret` is the one before: what is signed is signed with both.
+    """
 
     idempotency_key: str
     timeout_seconds: float
     secret: str | None = field(default=None, repr=False)
     traceparent: str | None = None
+    previous_secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class AgentAnswer:
-    """A complete answer that is strict JSON other than null, and the HTTP status that it came with."""
+    """A complete answer that is strict JSON other than null, and the HTTP status that it came with.
+
+    The service blanks the agent's own credentials in it before anything else sees it.
+    """
 
     value: JsonValue
     http_status: int | None = None

@@ -13,7 +13,8 @@ from db.session import Database
 from services.cursors import log_cursor
 from services.events.in_memory import InMemoryBus
 from services.feed import Feed
-from services.journal import Journal, default_redaction
+from services.journal import Journal
+from services.redaction import Redaction
 from services.refusals import BadRequestError
 from tests.services.conftest import ADMIN, CLIENT, STRANGER, House, OpenHouse
 
@@ -83,7 +84,7 @@ async def test_three_followers_of_ten_thousand_events_by_concurrent_writers_each
 ) -> None:
     bus = InMemoryBus()
     database = Database.open(postgresql_url, on_commit=bus.ring)
-    journal = Journal(default_redaction())
+    journal = Journal(Redaction())
     feed = Feed(database, bus, poll_seconds=0.2)
     entry = LogEntry(type=JobLogType.JOB_EDIT, message="Edited")
     jobs = 8

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook
 
 from db.records import JsonValue, PinnedAgent
-from services.executors.http_json import MAX_ANSWER_BYTES, HttpJson
+from services.executors.http_json import HttpJson
 from services.guard import Guard
+from services.guarded_http import MAX_ANSWER_BYTES
 from services.ports import (
     AgentAnswer,
     AgentError,
