@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from db.session import Database
+from db.session import Database, is_postgresql
 from services.agents import Agents
 from services.events.in_memory import InMemoryBus
+from services.events.postgres import PostgresBus
 from services.executions.requests import Executions
 from services.executions.settle import Settling
 from services.executions.steps import Steps
@@ -39,7 +40,7 @@ class Container:
     """Everything that the entry points hand out."""
 
     database: Database
-    bus: InMemoryBus
+    bus: InMemoryBus | PostgresBus
     sandbox: Sandbox
     journal: Journal
     agents: Agents
@@ -84,10 +85,12 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
 
     Raises ValueError for an OpenAI key that is none.
     """
-    bus = InMemoryBus()
+    bus = PostgresBus() if is_postgresql(wiring.database_url) else InMemoryBus()
     async with AsyncExitStack() as stack:
         database = Database.open(wiring.database_url, on_commit=bus.ring)
         stack.push_async_callback(database.close)
+        if isinstance(bus, PostgresBus):
+            await stack.enter_async_context(bus.run(database))
         sandbox = await stack.enter_async_context(Sandbox(workers=2))
         client = None
         if wiring.openai_api_key:

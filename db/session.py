@@ -29,9 +29,14 @@ SQLITE_CONNECTIONS = 8
 WRITES = "signoff_writes"
 
 
+def is_postgresql(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database (else one of SQLite). Raises ArgumentError for one that is none."""
+    return make_url(url).get_backend_name() == "postgresql"
+
+
 def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Make the engine for a URL, set up as durably as this service needs; nothing connects yet."""
-    if make_url(url).get_backend_name() != "sqlite":
+    if is_postgresql(url):
         return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS)
     engine = create_async_engine(
         url, pool_size=min(pool_size, SQLITE_CONNECTIONS), max_overflow=0, pool_timeout=POOL_SECONDS
@@ -55,6 +60,7 @@ class Database:
     def __init__(
         self, engine: AsyncEngine, urgent: AsyncEngine, on_commit: Callable[[frozenset[str]], None] | None
     ) -> None:
+        self.url = engine.url
         self._engine = engine
         # A connection of its own: what keeps leases must not queue behind the work that they are for.
         self._urgent = urgent
@@ -75,11 +81,6 @@ class Database:
         Raises sqlalchemy.exc.ArgumentError for a URL that is none.
         """
         return cls(engine_for(url, pool_size=pool_size), engine_for(url, pool_size=1), on_commit)
-
-    @property
-    def is_postgresql(self) -> bool:
-        """Whether this is PostgreSQL (else SQLite)."""
-        return self._engine.dialect.name == "postgresql"
 
     @asynccontextmanager
     async def begin(self, *, urgent: bool = False) -> AsyncGenerator[Transaction]:

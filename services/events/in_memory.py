@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
-class _Bell:
-    """Rung any number of times between two waits, it has rung once: there is nothing to queue."""
+class Bell:
+    """One follower's. Rung any number of times between two waits, it has rung once: there is nothing to queue."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
@@ -34,7 +34,7 @@ class InMemoryBus:
 
     def __init__(self) -> None:
         # The followers of one job, and under None those of all jobs.
-        self._bells: dict[str | None, set[_Bell]] = {}
+        self._bells: dict[str | None, set[Bell]] = {}
 
     def ring(self, job_ids: frozenset[str]) -> None:
         """Ring at once the bells of these jobs and those of all jobs."""
@@ -44,10 +44,21 @@ class InMemoryBus:
             for bell in self._bells.get(job_id, ()):
                 bell.ring()
 
+    def ring_all(self) -> None:
+        """Ring every bell there is: nobody knows whose log has grown."""
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.ring()
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return sum(map(len, self._bells.values()))
+
     @asynccontextmanager
-    async def listen(self, job_id: str | None) -> AsyncGenerator[_Bell]:
+    async def listen(self, job_id: str | None) -> AsyncGenerator[Bell]:
         """Follow one job or, with None, all of them, until the context is left."""
-        bell = _Bell()
+        bell = Bell()
         self._bells.setdefault(job_id, set()).add(bell)
         try:
             yield bell

@@ -21,7 +21,7 @@ from db.records import (
 from services.lifecycle import SETTLED_STATUS, Cause
 
 if TYPE_CHECKING:
-    from db.records import Actor, CriterionResult, Job, JobLog, Run
+    from db.records import Actor, CriterionResult, Job, Run
     from db.session import Transaction
     from services.journal import Journal
     from services.lifecycle import Lifecycle
@@ -83,8 +83,7 @@ class Settling:
         self, tx: Transaction, job: Job, run: Run, outcome: ExecutionOutcome, actor: Actor, message: str
     ) -> Job:
         """Cancel or supersede the live execution of a locked job. What arrives for it later is dropped."""
-        for request in await log_rows.open_requests(tx, run.execution.id):
-            await self.close_unknown(tx, job, run, request, f"{message}: its answer was not waited for", actor)
+        await self.close_open(tx, job, run, f"{message}: its answer was not waited for", actor)
         notice = JobNotice(outcome, message + ".", retryable=True)
         ended_job = await self.settle(tx, job, run, Ending(outcome, message, notice, actor=actor))
         if ended_job is None:
@@ -92,25 +91,26 @@ class Settling:
             raise RuntimeError(fault)
         return ended_job
 
-    async def close_unknown(
-        self, tx: Transaction, job: Job, run: Run, request: JobLog, message: str, actor: Actor = SYSTEM
-    ) -> None:
-        """Close a request entry whose answer nobody has."""
-        await self.journal.append(
-            tx,
-            job,
-            LogEntry(
-                type=_RESPONSE_TO[request.type],
-                status=JobLogStatus.UNKNOWN,
-                message=message,
-                actor=actor,
-                execution_id=run.execution.id,
-                attempt=request.attempt,
-                error_code="outcome_unknown",
-                trace_id=run.trace_id,
-                answers=request.id,
-            ),
-        )
+    async def close_open(self, tx: Transaction, job: Job, run: Run, message: str, actor: Actor = SYSTEM) -> bool:
+        """Close the execution's request entries whose answers nobody has; returns whether there were any."""
+        requests = await log_rows.open_requests(tx, run.execution.id)
+        for request in requests:
+            await self.journal.append(
+                tx,
+                job,
+                LogEntry(
+                    type=_RESPONSE_TO[request.type],
+                    status=JobLogStatus.UNKNOWN,
+                    message=message,
+                    actor=actor,
+                    execution_id=run.execution.id,
+                    attempt=request.attempt,
+                    error_code="outcome_unknown",
+                    trace_id=run.trace_id,
+                    answers=request.id,
+                ),
+            )
+        return bool(requests)
 
 
 def judged(verdict: Verdict, results: tuple[CriterionResult, ...], advice: str | None) -> Ending:

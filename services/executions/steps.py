@@ -179,14 +179,8 @@ class Steps:
         final = not run.agent.idempotent or run.agent_tries >= AGENT_TRIES
         async with self.database.begin() as tx:
             job = await hold(tx, claim, run)
-            for request in await log_rows.open_requests(tx, claim.execution_id):
-                await self.settling.close_unknown(
-                    tx,
-                    job,
-                    run,
-                    request,
-                    "The process that sent this stopped: whether an answer came is not known",
-                )
+            message = "The process that sent this stopped: whether an answer came is not known"
+            await self.settling.close_open(tx, job, run, message)
             if final:
                 await self._settle_in(tx, job, run, _UNKNOWN_AFTER_CRASH)
         return final
@@ -353,12 +347,11 @@ class Steps:
         """End an execution that process after process died of."""
         async with self.database.begin() as tx:
             job = await hold(tx, claim, run)
-            requests = await log_rows.open_requests(tx, claim.execution_id)
-            for request in requests:
-                await self.settling.close_unknown(tx, job, run, request, "Given up: nobody knows whether it arrived")
+            message = "Given up: nobody knows whether it arrived"
+            unanswered = await self.settling.close_open(tx, job, run, message)
             if run.answered:
                 outcome = ExecutionOutcome.VALIDATOR_UNAVAILABLE
-            elif requests:
+            elif unanswered:
                 outcome = ExecutionOutcome.AGENT_OUTCOME_UNKNOWN
             else:
                 outcome = ExecutionOutcome.AGENT_FAILED

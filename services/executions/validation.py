@@ -308,10 +308,8 @@ class Validating:
                 return
         async with self.database.begin() as tx:
             job = await hold(tx, claim, run)
-            for request in await log_rows.open_requests(tx, claim.execution_id):
-                await self.settling.close_unknown(
-                    tx, job, run, request, "The process that asked this stopped: the validator is asked again"
-                )
+            message = "The process that asked this stopped: the validator is asked again"
+            await self.settling.close_open(tx, job, run, message)
 
 
 @dataclass
