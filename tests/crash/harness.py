@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,8 @@ from tests.invariants import violations
 
 ADMIN = Viewer("ada", "Ada", Role.ADMIN)
 LEASE_SECONDS = 2.0
+# Of a server that is there to finish what another left: no stall of the machine takes from it what it took over.
+SURVIVOR_LEASE_SECONDS = 20.0
 # Beyond the lease: finding the execution, and finishing it.
 RECOVERY_SECONDS = LEASE_SECONDS + 5
 CRITERIA = (
@@ -65,13 +67,15 @@ class Stage:
         after: str | None = None,
         how: signal.Signals = signal.SIGKILL,
         record: Path | None = None,
+        lease_seconds: float | None = None,
     ) -> ServerProcess:
-        """Start a server, with the stage's mutant if it has one."""
+        """Start a server, with the stage's mutant if it has one, and its lease unless another is given."""
         self._started += 1
         log = self.directory / f"server-{self._started}.log"
+        lease = {} if lease_seconds is None else {"SIGNOFF_LEASE_SECONDS": str(lease_seconds)}
         started = await asyncio.to_thread(
             server.start,
-            self.environment,
+            {**self.environment, **lease},
             log,
             failpoint=failpoint,
             after=after,
@@ -81,6 +85,10 @@ class Stage:
         )
         self.servers.append(started)
         return started
+
+    async def survivor(self) -> ServerProcess:
+        """Start a server that finishes what others leave."""
+        return await self.server(lease_seconds=SURVIVOR_LEASE_SECONDS)
 
     async def agent(self, path: str = "", **fields: object) -> Agent:
         draft = AgentDraft("An agent", self.agent_url + path, max_concurrent_executions=1000, **fields)  # type: ignore[arg-type]
@@ -213,6 +221,16 @@ async def stage(
             yield set_
         finally:
             set_.strike()
+
+
+@asynccontextmanager
+async def stages(database_urls: Sequence[str], directory: Path) -> AsyncGenerator[list[Stage]]:
+    """Set several stages that know nothing of each other: most of the time, each waits for a lease to expire."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(stage(url, directory / str(number)))
+            for number, url in enumerate(database_urls)
+        ]
 
 
 @asynccontextmanager

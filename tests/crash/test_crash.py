@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from db.records import ExecutionOutcome, ExecutionState, JobStatus
 from services.executions.requests import Execute
-from tests.crash.harness import ADMIN, LEASE_SECONDS, Stage, finish, stage
+from tests.crash.harness import ADMIN, LEASE_SECONDS, Stage, finish, stage, stages
 from tests.crash.mutants import MUTANTS
 from tests.crash.scenes import random_kills
 from tests.crash.server import ServerProcess
@@ -58,7 +58,7 @@ async def test_a_kill_at_any_failpoint_is_recovered_from(database_url: str, tmp_
         points = await points_of_a_run(scene)
         assert len(points) >= 20, points
         # Two recoverers at once, all the time.
-        survivor, _ = await scene.server(), await scene.server()
+        survivor, _ = await scene.survivor(), await scene.survivor()
         room = asyncio.Semaphore(AT_ONCE)
 
         async def one(point: str) -> str | None:
@@ -70,34 +70,52 @@ async def test_a_kill_at_any_failpoint_is_recovered_from(database_url: str, tmp_
         assert await scene.problems() == []
 
 
-async def test_a_kill_during_recovery_is_recovered_from(database_url: str, tmp_path: Path) -> None:
-    async with stage(database_url, tmp_path) as scene:
-        record = scene.directory / "points"
-        jobs = {}
-        for first in ("send to the agent/after", "send to the validator/after"):
-            job = await scene.job(await scene.agent())
-            victim = await scene.server(failpoint=first)
-            await scene.press(victim, job)
-            assert await asyncio.to_thread(victim.ended, 10)
-            recorder = await scene.server(record=record)
-            await scene.settled(job)
-            recorder.kill()
-            jobs[first] = record.read_text().splitlines()
-            record.unlink()
-        for first, points in jobs.items():
-            assert len(points) >= 6, points
-            for second in points:
-                job = await scene.job(await scene.agent())
-                for point in (first, second):
-                    victim = await scene.server(failpoint=point, after=PRESSED if point == first else None)
-                    if point == first:
-                        await scene.press(victim, job)
-                    assert await asyncio.to_thread(victim.ended, 10), (first, second)
-                survivor = await scene.server()
-                found, _ = await finish(scene, survivor, job)
-                assert found.status is JobStatus.COMPLETED, (first, second)
-                survivor.kill()
-        assert await scene.problems() == []
+async def points_of_a_recovery(scene: Stage, first: str) -> list[str]:
+    """Kill a server at a failpoint, and return every failpoint that the one comes to which goes on from there."""
+    record = scene.directory / "points"
+    job = await scene.job(await scene.agent())
+    victim = await scene.server(failpoint=first)
+    await scene.press(victim, job)
+    assert await asyncio.to_thread(victim.ended, 10)
+    recorder = await scene.server(record=record)
+    await scene.settled(job)
+    recorder.kill()
+    points = record.read_text().splitlines()
+    record.unlink()
+    assert len(points) >= 6, points
+    return points
+
+
+async def die_twice(scene: Stage, first: str, second: str) -> str | None:
+    """Kill a server at a failpoint, and the one that goes on from there at another; a third ends it well."""
+    job = await scene.job(await scene.agent())
+    victim = await scene.server(failpoint=first, after=PRESSED)
+    await scene.press(victim, job)
+    if not await asyncio.to_thread(victim.ended, 10):
+        return f"{first}: the server never came there"
+    if not await asyncio.to_thread((await scene.server(failpoint=second)).ended, 10):
+        return f"{first}, {second}: the server never came there"
+    survivor = await scene.survivor()
+    found, _ = await finish(scene, survivor, job)
+    survivor.kill()
+    return None if found.status is JobStatus.COMPLETED else f"{first}, {second}: the job is {found.status}"
+
+
+async def test_a_kill_during_recovery_is_recovered_from(database_urls: Sequence[str], tmp_path: Path) -> None:
+    async with stages(database_urls, tmp_path) as scenes:
+        firsts = ("send to the agent/after", "send to the validator/after")
+        seconds = await asyncio.gather(*map(points_of_a_recovery, scenes, firsts))
+        deaths = [(first, second) for first, points in zip(firsts, seconds, strict=True) for second in points]
+
+        failures: list[str | None] = []
+
+        async def play(scene: Stage) -> None:
+            while deaths:
+                failures.append(await die_twice(scene, *deaths.pop()))
+
+        await asyncio.gather(*map(play, scenes))
+        assert [failure for failure in failures if failure] == []
+        assert [problem for scene in scenes for problem in await scene.problems()] == []
 
 
 async def stopped_owner(scene: Stage, point: str, path: str = "", **fields: object) -> tuple[str, int]:
@@ -106,7 +124,7 @@ async def stopped_owner(scene: Stage, point: str, path: str = "", **fields: obje
     victim = await scene.server(failpoint=point, how=signal.SIGSTOP)
     pressing = asyncio.create_task(scene.press(victim, job, wait_seconds=1))
     await asyncio.sleep(LEASE_SECONDS + 1)
-    survivor = await scene.server()
+    survivor = await scene.survivor()
     found, execution = await scene.settled(job)
     victim.kill(signal.SIGCONT)
     await asyncio.sleep(1.5)
@@ -120,13 +138,17 @@ async def stopped_owner(scene: Stage, point: str, path: str = "", **fields: obje
 
 
 async def test_an_owner_that_was_stopped_past_its_lease_sends_and_writes_nothing(
-    database_url: str, tmp_path: Path
+    database_urls: Sequence[str], tmp_path: Path
 ) -> None:
-    async with stage(database_url, tmp_path) as scene:
-        assert await stopped_owner(scene, "Steps._log_request/after") == (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 0)
-        assert await stopped_owner(scene, "send to the agent/after") == (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 1)
-        assert await stopped_owner(scene, "send to the validator/after") == (ExecutionOutcome.ACCEPTED, 1)
-        assert await scene.problems() == []
+    stops = {
+        "Steps._log_request/after": (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 0),
+        "send to the agent/after": (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 1),
+        "send to the validator/after": (ExecutionOutcome.ACCEPTED, 1),
+    }
+    async with stages(database_urls, tmp_path) as scenes:
+        ends = await asyncio.gather(*map(stopped_owner, scenes, stops))
+        assert dict(zip(stops, ends, strict=True)) == stops
+        assert [problem for scene in scenes for problem in await scene.problems()] == []
 
 
 async def test_an_agent_slower_than_the_lease_is_not_called_again(database_url: str, tmp_path: Path) -> None:
@@ -184,13 +206,18 @@ async def test_a_thousand_executions_in_flight_fit_into_200_megabytes(postgresql
     async with stage(postgresql_url, tmp_path, lease_seconds=30) as scene:
         # Slow enough that all are in flight before the first is answered.
         agent = await scene.agent("15")
-        jobs = [await scene.job(agent, judged=False) for _ in range(1000)]
-        for job in jobs:
-            await scene.container.executions.execute(ADMIN, Execute(job.id, wait_seconds=0))
+        room = asyncio.Semaphore(8)
+
+        async def pressed() -> str:
+            async with room:
+                job = await scene.job(agent, judged=False)
+                await scene.container.executions.execute(ADMIN, Execute(job.id, wait_seconds=0))
+                return job.id
+
+        left = set(await asyncio.gather(*(pressed() for _ in range(1000))))
         # They wait in the database; one server claims them all.
         process = await scene.server()
         largest, most = 0, 0
-        left = {job.id for job in jobs}
         async with asyncio.timeout(120):
             while left:
                 await asyncio.sleep(0.5)
@@ -230,7 +257,7 @@ async def symptoms(scene: Stage, mutant: str) -> Sequence[str]:
         "status_before_verdict": "status_before_verdict.<locals>.settle/before",
         "key_not_reused": "send to the agent/after",
     }[mutant]
-    survivor = await scene.server()
+    survivor = await scene.survivor()
     try:
         failure = await die_at(scene, point, survivor)
     except AssertionError as error:
