@@ -40,6 +40,7 @@ from schema.endpoint import GraphQLEndpoint
 from schema.errors import INTERNAL
 from schema.limits import Limits
 from services.executions.validation import RetryPolicy
+from services.inputs import InputLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -66,10 +67,14 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     schema = build_schema(
         Limits(
             depth=settings.query_depth,
+            introspection_depth=settings.query_introspection_depth,
+            repeats=settings.query_repeats,
             aliases=settings.query_aliases,
             tokens=settings.query_tokens,
             nodes=settings.query_nodes,
-        )
+        ),
+        introspection=settings.introspection,
+        suggestions=settings.field_suggestions,
     )
 
     def services() -> Services:
@@ -80,6 +85,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
         services,
         authentication.authenticate,
         allowed_origins=settings.allowed_origins,
+        connection_init_seconds=settings.connection_init_seconds,
         operations_per_connection=settings.subscriptions_per_connection,
     )
 
@@ -159,6 +165,13 @@ def wiring_of(settings: Settings) -> Wiring:
         executions_in_flight=settings.executions_in_flight,
         executions_queued=settings.executions_queued,
         log_payload_bytes=settings.log_payload_bytes,
+        inputs=InputLimits(
+            job_input_bytes=settings.job_input_bytes,
+            criteria=settings.criteria_per_job,
+            expression_characters=settings.expression_characters,
+            agent_timeout_seconds=settings.agent_longest_timeout_seconds,
+            result_bytes=settings.agent_answer_bytes,
+        ),
         feed_poll_seconds=settings.feed_poll_seconds,
     )
 

@@ -17,6 +17,7 @@ from services.executions.validation import RetryPolicy, Validating, ValidatorHea
 from services.executors.http_json import HttpJson
 from services.feed import Feed
 from services.guard import Guard
+from services.inputs import InputLimits
 from services.jobs import Jobs
 from services.journal import Journal
 from services.lifecycle import Lifecycle
@@ -73,6 +74,7 @@ class Wiring:
     executions_in_flight: int = 1_000
     executions_queued: int = 10_000
     log_payload_bytes: int = 256 * 1024
+    inputs: InputLimits = field(default_factory=InputLimits)
     feed_poll_seconds: float = 2
     extra_executors: Sequence[tuple[str, Executor]] = ()
     validator: Validator | None = None
@@ -91,7 +93,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         stack.push_async_callback(database.close)
         if isinstance(bus, PostgresBus):
             await stack.enter_async_context(bus.run(database))
-        sandbox = await stack.enter_async_context(Sandbox(workers=2))
+        sandbox = await stack.enter_async_context(Sandbox(2, expression_characters=wiring.inputs.expression_characters))
         client = None
         if wiring.openai_api_key:
             client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
@@ -100,14 +102,17 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             client, wiring.openai_model, timeout_seconds=wiring.openai_timeout_seconds
         )
         guard = Guard(tuple(wiring.allowed_networks))
-        executors: Mapping[str, Executor] = {"http_json": HttpJson(sandbox, guard), **dict(wiring.extra_executors)}
+        executors: Mapping[str, Executor] = {
+            "http_json": HttpJson(sandbox, guard, wiring.inputs.result_bytes),
+            **dict(wiring.extra_executors),
+        }
         journal = Journal(Redaction(), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
         validating = Validating(database, journal, settling, Checks(sandbox), validator, wiring.retry)
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
         runner = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
-        jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner)
+        jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner, wiring.inputs)
         executions = Executions(
             database,
             jobs,
@@ -125,7 +130,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             bus=bus,
             sandbox=sandbox,
             journal=journal,
-            agents=Agents(database, sandbox, wiring.secrets, executors.keys(), guard.endpoint_problem),
+            agents=Agents(database, sandbox, wiring.secrets, executors.keys(), guard.endpoint_problem, wiring.inputs),
             jobs=jobs,
             executions=executions,
             logs=Logs(database),

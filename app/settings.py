@@ -144,10 +144,23 @@ class Settings(BaseSettings):
     # Limits, each with a clear error where it is met.
     request_bytes: Count = 1024 * 1024
     query_depth: Count = 12
+    query_introspection_depth: Count = 20
+    """The standard introspection query is 15 levels deep; everything else is held to `query_depth`."""
     query_aliases: Count = 15
+    query_repeats: Count = 50
+    """How often one field may stand in one selection."""
     query_tokens: Count = 2_000
     query_nodes: Count = 10_000
+    introspection: bool = True
+    field_suggestions: bool = True
+    """Whether errors say "Did you mean …?"; never where introspection is off, for that would tell the same."""
+    connection_init_seconds: Seconds = 5
     subscriptions_per_connection: Count = 10
+    job_input_bytes: Count = 256 * 1024
+    criteria_per_job: Count = 50
+    expression_characters: Count = 1_000
+    agent_answer_bytes: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
+    agent_longest_timeout_seconds: Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)] = 900
     log_payload_bytes: Count = 256 * 1024
     executions_in_flight: Count = 1_000
     executions_queued: Count = 10_000

@@ -50,11 +50,12 @@ class Schema(strawberry.Schema):
     """The served schema. Runs on `resolvers.context.Context`."""
 
     documents: Documents
+    suggests: bool
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Replace each error by what clients are shown: every way to a client passes here."""
         del execution_context
-        errors[:] = [shown(error) for error in errors]
+        errors[:] = [shown(error, suggests=self.suggests) for error in errors]
 
     def document(self, text: str) -> Document:
         """Parse and validate. Raises GraphQLError where it is no GraphQL."""
@@ -67,8 +68,12 @@ class Schema(strawberry.Schema):
         return self.documents.nodes_error(self._schema, document, operation_name, variables)
 
 
-def build_schema(limits: Limits | None = None) -> Schema:
-    """Build the schema; it has no state but the documents that it has seen."""
+def build_schema(limits: Limits | None = None, *, introspection: bool = True, suggestions: bool = True) -> Schema:
+    """Build the schema; it has no state but the documents that it has seen.
+
+    `introspection` says whether clients may ask for the schema itself, `suggestions` whether errors may guess at
+    what was meant; without introspection they never do, for guesses tell the schema too.
+    """
     enums.register()
     built = Schema(
         Query,
@@ -78,7 +83,8 @@ def build_schema(limits: Limits | None = None) -> Schema:
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[_Operation],
     )
-    built.documents = Documents(limits or Limits())
+    built.documents = Documents(limits or Limits(), introspection)
+    built.suggests = introspection and suggestions
     _finish(built)
     return built
 

@@ -6,7 +6,15 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, get_operation_ast, parse
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    OperationDefinitionNode,
+    get_operation_ast,
+    parse,
+)
 from graphql import specified_rules as rules
 from strawberry.schema.schema import validate_document
 
@@ -39,6 +47,7 @@ class Documents:
     """The documents seen last. What is in use at the moment stays, whoever else is busy sending others."""
 
     limits: Limits
+    introspection: bool = True
     kept: OrderedDict[str, Document] = field(default_factory=OrderedDict[str, Document])
 
     def get(self, schema: GraphQLSchema, text: str) -> Document:
@@ -49,7 +58,8 @@ class Documents:
             return document
         ast = parse(text, max_tokens=self.limits.tokens)
         # What is too large is not validated: some rules take quadratic time.
-        errors = static_errors(schema, ast, self.limits) or validate_document(schema, ast, tuple(rules))
+        applied = (*rules, *(() if self.introspection else (NoSchemaIntrospectionCustomRule,)))
+        errors = static_errors(schema, ast, self.limits) or validate_document(schema, ast, applied)
         document = Document(ast, errors, page_size_variables(ast))
         if len(text) <= _LARGEST_KEPT_CHARACTERS:
             self.kept[text] = document

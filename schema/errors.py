@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.exceptions import MissingQueryError, StrawberryInputCoercionError
@@ -24,8 +26,19 @@ SLOW_CONSUMER = "SLOW_CONSUMER"
 _MALFORMED = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQueryError)
 
 
-def shown(error: GraphQLError) -> GraphQLError:
-    """Return the error as a client sees it: with a code, and masked where it is a bug."""
+# graphql-core's guesses. It can leave them out itself, but Strawberry does not pass that on to where values are read.
+_GUESS = re.compile(r" Did you mean (?:[a-z ]+ )?'[^'?]*'(?:(?:,| or|, or) '[^'?]*')*\?")
+
+
+def shown(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:
+    """Return the error as a client sees it: with a code, masked where it is a bug, and with guesses or without."""
+    seen = _shown(error)
+    if suggests or not _GUESS.search(seen.message):
+        return seen
+    return _with(seen, _GUESS.sub("", seen.message), **(seen.extensions or {}))
+
+
+def _shown(error: GraphQLError) -> GraphQLError:
     if "code" in (error.extensions or {}):
         return error
     cause = _cause(error)
@@ -66,7 +79,7 @@ def _code_of(error: GraphQLError) -> str:
     return VALIDATION_FAILED if error.path is None else INVALID_INPUT
 
 
-def _with(error: GraphQLError, message: str, code: str, **more: str) -> GraphQLError:
+def _with(error: GraphQLError, message: str, code: str, **more: Any) -> GraphQLError:
     extensions = {"code": code, **more}
     changed = GraphQLError(message, error.nodes, error.source, error.positions, error.path, extensions=extensions)
     changed.__cause__ = error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from db import agents as agent_rows
 from services import cursors, ids, inputs
+from services.inputs import InputLimits
 from services.refusals import Refusal, invalid, not_found
 from services.viewer import admins_only
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from services.sandbox import Sandbox
     from services.viewer import Viewer
 
-LONGEST_TIMEOUT_SECONDS = 900
 LARGEST_CONCURRENCY = 1_000
 URL_CHARACTERS = 2_000
 MAPPED_PROPERTIES = 100
@@ -89,6 +89,7 @@ class Agents:
     secrets: Secrets
     executors: Collection[str]
     endpoint_problem: EndpointCheck
+    limits: InputLimits = field(default_factory=InputLimits)
 
     async def create(self, viewer: Viewer, draft: AgentDraft) -> AgentResult:
         """Register an agent."""
@@ -139,8 +140,9 @@ class Agents:
             known = ", ".join(sorted(self.executors))
             return invalid(f"There is no executor {draft.executor!r} here; installed: {known}.", "executor")
         # `not <=` and not `>`: NaN is in no range.
-        if not 0 < draft.timeout_seconds <= LONGEST_TIMEOUT_SECONDS:
-            return invalid(f"timeoutSeconds must be above 0 and at most {LONGEST_TIMEOUT_SECONDS}.", "timeoutSeconds")
+        longest = self.limits.agent_timeout_seconds
+        if given("timeout_seconds") and not 0 < draft.timeout_seconds <= longest:
+            return invalid(f"timeoutSeconds must be above 0 and at most {longest:g}.", "timeoutSeconds")
         if not 1 <= draft.max_concurrent_executions <= LARGEST_CONCURRENCY:
             return invalid(
                 f"maxConcurrentExecutions must be between 1 and {LARGEST_CONCURRENCY}.",
@@ -149,7 +151,7 @@ class Agents:
         for name in ("input_schema", "output_schema"):
             value = getattr(draft, name)
             if given(name) and value is not None:
-                refused = await inputs.schema(value, (_CAMEL[name],), self.sandbox)
+                refused = await inputs.schema(value, (_CAMEL[name],), self.sandbox, self.limits)
                 if refused is not None:
                     return refused
         if given("input_mapping") and draft.input_mapping is not None:
@@ -168,7 +170,7 @@ class Agents:
             return invalid("inputMapping must be an object of property names and CEL expressions.", path)
         if len(mapping) > MAPPED_PROPERTIES:
             return invalid(f"inputMapping has at most {MAPPED_PROPERTIES} properties.", path)
-        refused = inputs.json(mapping, (path,), inputs.JOB_INPUT_BYTES)
+        refused = inputs.json(mapping, (path,), self.limits.job_input_bytes)
         if refused is not None:
             return refused
         for name, expression in mapping.items():

@@ -90,15 +90,16 @@ class Answer:
 class GuardedHttp:
     """Calls whoever lives where `guard` allows it; `who` names them in messages ("agent")."""
 
-    def __init__(self, guard: Guard, who: str) -> None:
+    def __init__(self, guard: Guard, who: str, answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._guard = guard
         self._who = who
+        self._answer_bytes = answer_bytes
         # Once, not for each call: it takes 20 ms. SSL_CERT_FILE names an operator's own authorities.
         self._tls = httpx.create_ssl_context()
 
     async def post(self, url: str, body: str, headers: Mapping[str, str], *, timeout_seconds: float) -> Answer:
         """Send one JSON text over a connection of its own. Raises CallError; never tries a second time."""
-        call = _Call(url, body, headers, timeout_seconds, self._guard, self._tls, self._who)
+        call = _Call(url, body, headers, timeout_seconds, self._guard, self._tls, self._who, self._answer_bytes)
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await call.run()
@@ -146,6 +147,7 @@ class _Call:
     guard: Guard
     tls: ssl.SSLContext
     who: str
+    answer_bytes: int
     progress: _Progress = field(default_factory=_Progress)
 
     async def run(self) -> Answer:
@@ -228,9 +230,9 @@ class _Call:
             message = f"The {self.who} sent a compressed answer, although only identity is accepted."
             self._fail(Reach.ANSWERED, "answer_compressed", message)
         received = bytearray()
-        await _receive(response, MAX_ANSWER_BYTES, received)
-        if len(received) > MAX_ANSWER_BYTES:
-            message = f"The {self.who} sent more than {MAX_ANSWER_BYTES} bytes."
+        await _receive(response, self.answer_bytes, received)
+        if len(received) > self.answer_bytes:
+            message = f"The {self.who} sent more than {self.answer_bytes} bytes."
             self._fail(Reach.ANSWERED, "answer_too_large", message, received=bytes(received))
         return Answer(status, bytes(received))
 

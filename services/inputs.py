@@ -22,10 +22,18 @@ CRITERION_CHARACTERS = 2_000
 NAME_CHARACTERS = 200
 KEY_CHARACTERS = 200
 REASON_CHARACTERS = 2_000
-JOB_INPUT_BYTES = 256 * 1024
-# An override may set whatever an agent may answer.
-RESULT_BYTES = 2 * 1024 * 1024
-CRITERIA = 50
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """The largest that an operator lets people write; sizes are in bytes of JSON."""
+
+    job_input_bytes: int = 256 * 1024
+    criteria: int = 50
+    expression_characters: int = 1_000
+    agent_timeout_seconds: float = 900
+    # An override may set whatever an agent may answer.
+    result_bytes: int = 2 * 1024 * 1024
 
 
 def text(value: str, path: Sequence[str], longest: int, *, blank: bool = False) -> Refusal | None:
@@ -64,21 +72,21 @@ class CriterionDraft:
 
 
 async def criteria(
-    drafts: Sequence[CriterionDraft], existing: Sequence[Criterion], sandbox: Sandbox
+    drafts: Sequence[CriterionDraft], existing: Sequence[Criterion], sandbox: Sandbox, limits: InputLimits
 ) -> tuple[Criterion, ...] | Refusal:
     """Turn drafts into criteria, or say what is wrong with the first that is wrong."""
     name = "acceptanceCriteria"
     if not drafts:
         return invalid("A job needs at least one acceptance criterion.", name)
-    if len(drafts) > CRITERIA:
-        return invalid(f"A job has at most {CRITERIA} acceptance criteria, not {len(drafts)}.", name)
+    if len(drafts) > limits.criteria:
+        return invalid(f"A job has at most {limits.criteria} acceptance criteria, not {len(drafts)}.", name)
     if not any(draft.required for draft in drafts):
         return invalid("At least one acceptance criterion must be required.", name)
     known = {criterion.id for criterion in existing}
     made: list[Criterion] = []
     for index, draft in enumerate(drafts):
         path = (name, str(index))
-        refused = text(draft.text, (*path, "text"), CRITERION_CHARACTERS) or await _check(draft, path, sandbox)
+        refused = text(draft.text, (*path, "text"), CRITERION_CHARACTERS) or await _check(draft, path, sandbox, limits)
         if refused is not None:
             return refused
         if draft.id is not None and draft.id not in known:
@@ -96,24 +104,24 @@ async def criteria(
     return tuple(made)
 
 
-async def _check(draft: CriterionDraft, path: tuple[str, ...], sandbox: Sandbox) -> Refusal | None:
+async def _check(draft: CriterionDraft, path: tuple[str, ...], sandbox: Sandbox, limits: InputLimits) -> Refusal | None:
     if draft.expression is not None and draft.json_schema is not None:
         return invalid("A criterion has either an expression or a JSON Schema, not both.", *path, "check")
     if draft.expression is not None:
         where = (*path, "check", "expression")
-        refused = text(draft.expression, where, 1_000)
+        refused = text(draft.expression, where, limits.expression_characters)
         if refused is not None:
             return refused
         problems = await sandbox.check_expression(draft.expression, variables=("answer", "job"))
         return invalid(f"The expression is not valid: {problems[0]}", *where) if problems else None
     if draft.json_schema is not None:
-        return await schema(draft.json_schema, (*path, "check", "jsonSchema"), sandbox)
+        return await schema(draft.json_schema, (*path, "check", "jsonSchema"), sandbox, limits)
     return None
 
 
-async def schema(value: JsonValue, path: tuple[str, ...], sandbox: Sandbox) -> Refusal | None:
+async def schema(value: JsonValue, path: tuple[str, ...], sandbox: Sandbox, limits: InputLimits) -> Refusal | None:
     """Refuse what is not a JSON Schema that this service can apply safely."""
-    refused = json(value, path, JOB_INPUT_BYTES)
+    refused = json(value, path, limits.job_input_bytes)
     if refused is not None:
         return refused
     problems = await sandbox.check_schema(value)

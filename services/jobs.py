@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from db.records import (
     Role,
 )
 from services import cursors, ids, inputs
-from services.inputs import CriterionDraft
+from services.inputs import CriterionDraft, InputLimits
 from services.lifecycle import Cause, JobAction, Situation, available_actions, refusal
 from services.refusals import ErrorCode, Refusal, invalid, not_found
 from services.strict_json import digest
@@ -90,6 +90,7 @@ class Jobs:
     settling: Settling
     sandbox: Sandbox
     runner: Runner
+    limits: InputLimits = field(default_factory=InputLimits)
 
     # ----------------------------------------------------------------------------------------------------- writing
 
@@ -105,7 +106,7 @@ class Jobs:
         )
         if refused is not None:
             return JobResult(None, (refused,))
-        criteria = await inputs.criteria(draft.acceptance_criteria, (), self.sandbox)
+        criteria = await inputs.criteria(draft.acceptance_criteria, (), self.sandbox, self.limits)
         if isinstance(criteria, Refusal):
             return JobResult(None, (criteria,))
         owner = viewer.actor
@@ -161,7 +162,7 @@ class Jobs:
             return JobResult(before, (refused,))
         criteria = before.acceptance_criteria
         if edit.acceptance_criteria is not None:
-            checked = await inputs.criteria(edit.acceptance_criteria, criteria, self.sandbox)
+            checked = await inputs.criteria(edit.acceptance_criteria, criteria, self.sandbox, self.limits)
             if isinstance(checked, Refusal):
                 return JobResult(before, (checked,))
             criteria = checked
@@ -274,7 +275,7 @@ class Jobs:
         """Put the job to COMPLETED with this result, or where it is None the latest execution's kept answer."""
         refused = admins_only(viewer, "force a completion") or reason_problem(reason)
         if refused is None and result is not None:
-            refused = inputs.json(result, ("result",), inputs.RESULT_BYTES)
+            refused = inputs.json(result, ("result",), self.limits.result_bytes)
         if refused is not None:
             return JobResult(await self.get(viewer, job_id) if viewer.is_admin else None, (refused,))
         async with self.database.begin() as tx:
@@ -383,7 +384,7 @@ class Jobs:
         if refused is None and description is not None:
             refused = inputs.text(description, ("description",), inputs.DESCRIPTION_CHARACTERS, blank=True)
         if refused is None and input_ is not None:
-            refused = inputs.json(input_, ("input",), inputs.JOB_INPUT_BYTES)
+            refused = inputs.json(input_, ("input",), self.limits.job_input_bytes)
         return refused
 
     async def _locked(

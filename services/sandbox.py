@@ -142,8 +142,11 @@ class Sandbox:
     came; waiting does not count against `seconds`. One sandbox belongs to one event loop.
     """
 
-    def __init__(self, workers: int = 1, seconds: float = 2.0) -> None:
+    def __init__(
+        self, workers: int = 1, seconds: float = 2.0, expression_characters: int = MAX_EXPRESSION_CHARACTERS
+    ) -> None:
         self._seconds = seconds
+        self._expression_characters = expression_characters
         self._places = asyncio.Semaphore(workers)
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
@@ -164,8 +167,8 @@ class Sandbox:
         Numbers keep their kinds: 1 is CEL's int, 1.0 its double; they compare, but do not add. size() of a
         string counts characters. Results that JSON does not have (times, bytes, NaN) are ExpressionErrors.
         """
-        if len(expression) > MAX_EXPRESSION_CHARACTERS:
-            raise ExpressionError(f"it has more than {MAX_EXPRESSION_CHARACTERS} characters")
+        if len(expression) > self._expression_characters:
+            raise ExpressionError(f"it has more than {self._expression_characters} characters")
         value = await self._ask({"do": "evaluate", "expression": expression, "variables": variables})
         try:
             return check(value)
@@ -205,11 +208,11 @@ class Sandbox:
     async def check_expression(self, expression: str, *, variables: Collection[str]) -> list[str]:
         """Say what is wrong with an expression at registration, at most 10 lines, or none.
 
-        It must compile, have at most 1,000 characters, use only the named variables and CEL's own functions,
+        It must compile, have at most so many characters, use only the named variables and CEL's own functions,
         and nest its macros (all, exists, exists_one, filter, map) at most two deep.
         """
-        if len(expression) > MAX_EXPRESSION_CHARACTERS:
-            return [f"The expression has {len(expression)} characters; {MAX_EXPRESSION_CHARACTERS} is the limit."]
+        if len(expression) > self._expression_characters:
+            return [f"The expression has {len(expression)} characters; {self._expression_characters} is the limit."]
         try:
             check(expression)
         except InvalidJsonError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from services.guarded_http import Answer, CallError, GuardedHttp, Reach
+from services.guarded_http import MAX_ANSWER_BYTES, Answer, CallError, GuardedHttp, Reach
 from services.ports import AgentAnswer, AgentError, AgentRequest, AgentTroubleKind, InputInvalidError
 from services.redaction import Credentials
 from services.sandbox import ExpressionError, MissingKeyError, Sandbox, TooCostlyError, job_variable
@@ -35,9 +35,9 @@ class HttpJson:
     `guard` decides where agents may live, `sandbox` evaluates input mappings and schemas.
     """
 
-    def __init__(self, sandbox: Sandbox, guard: Guard) -> None:
+    def __init__(self, sandbox: Sandbox, guard: Guard, answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self._sandbox = sandbox
-        self._http = GuardedHttp(guard, "agent")
+        self._http = GuardedHttp(guard, "agent", answer_bytes)
 
     async def prepare(self, job: Job, agent: Agent, previous: Previous | None) -> AgentRequest:
         """Build the body: by the agent's mapping, else by the names in its schema, else all there is."""

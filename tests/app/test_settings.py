@@ -1,6 +1,7 @@
 """The environment is read once; what cannot be used is said in a line that names the variable."""
 
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from app.settings import BadSettingError, Settings, is_loopback, kept_key, load, read, sqlite_file
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = "a key of more than thirty-two characters"
 
 
@@ -174,3 +176,15 @@ def test_every_setting_is_used() -> None:
     unused = {name for name in Settings.model_fields if f"settings.{name}" not in code}
 
     assert unused == NOT_YET
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+
+    for name, setting in Settings.model_fields.items():
+        alias = setting.validation_alias
+        documented = table.pop(alias if isinstance(alias, str) else f"SIGNOFF_{name.upper()}")
+        if isinstance(setting.default, int | float | str):
+            default = str(setting.default).lower() if isinstance(setting.default, bool) else str(setting.default)
+            assert documented.strip("`") == default, name
+    assert table == {}

@@ -1,11 +1,13 @@
 """Documents that ask for too much: each kind is refused through fragments too, quickly, and says what is too much."""
 
+import re
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from graphql import GraphQLError, get_introspection_query
 
+from resolvers.context import Context, Services
 from schema.build import Schema, build_schema
 from schema.errors import shown
 from schema.limits import Limits
@@ -146,12 +148,52 @@ def test_each_operation_is_measured_for_itself(schema: Schema) -> None:
 
 
 def test_limits_are_settings() -> None:
-    strict = build_schema(Limits(depth=1, aliases=0, tokens=20, nodes=1))
+    strict = build_schema(Limits(depth=1, introspection_depth=2, aliases=0, repeats=1, tokens=20, nodes=1))
 
     assert "is 2 levels deep; at most 1" in problems(strict, "{ viewer { id } }")[0][1]
+    assert "is 3 levels of introspection deep; at most 2" in problems(strict, "{ __schema { types { name } } }")[0][1]
+    assert "has one field 2 times side by side; at most 1" in problems(strict, "{ __typename __typename }")[0][1]
     assert "has 1 aliases; at most 0" in problems(strict, "{ a: __typename }")[0][1]
     assert "more than 20 tokens" in problems(strict, "{" + " a" * 30 + "}")[0][1]
     assert "may bring 20 rows" in problems(build_schema(Limits(nodes=1)), "{ jobs { totalCount } }")[0][1]
+
+
+def test_introspection_can_be_turned_off_but_not_the_names_of_types() -> None:
+    closed = build_schema(introspection=False)
+
+    for document in (
+        "{ __schema { queryType { name } } }",
+        '{ ...A } fragment A on Query { __type(name: "Job") { name } }',
+    ):
+        assert all("introspection has been disabled" in message for _, message in problems(closed, document))
+        assert problems(closed, document)
+    assert problems(closed, "{ __typename viewer { __typename } }") == []
+
+
+GUESSED = [
+    ("{ viewr { id } }", {}),
+    ("{ jobs(frst: 1) { totalCount } }", {}),
+    ("{ jobs(filter: {statuss: [PENDING]}) { totalCount } }", {}),
+    ("{ jobs(filter: {statuses: [PENDIN]}) { totalCount } }", {}),
+    ("query Q($f: JobFilte) { jobs(filter: $f) { totalCount } }", {}),
+    ("query Q($f: JobFilter) { jobs(filter: $f) { totalCount } }", {"f": {"status": []}}),
+    ("query Q($f: JobFilter) { jobs(filter: $f) { totalCount } }", {"f": {"statuses": ["PENDIN"]}}),
+]
+
+
+@pytest.mark.parametrize(("document", "variables"), GUESSED)
+@pytest.mark.parametrize("way", [{"suggestions": False}, {"introspection": False}], ids=str)
+async def test_guesses_at_what_was_meant_can_be_turned_off(
+    schema: Schema, document: str, variables: dict[str, Any], way: dict[str, Any]
+) -> None:
+    async def said(by: Schema) -> str:
+        result = await by.execute(document, variables, Context(cast("Services", None), None))
+        return "\n".join(error.message for error in result.errors or ())
+
+    guessing, silent = await said(schema), await said(build_schema(**way))
+
+    assert "Did you mean" in guessing
+    assert silent == re.sub(r" Did you mean [^?]*\?", "", guessing)
 
 
 def test_documents_are_kept_but_not_without_end(schema: Schema) -> None:
