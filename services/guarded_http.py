@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import re
 import socket
 import ssl
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
+from functools import cache
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import httpx
@@ -87,6 +89,12 @@ class Answer:
         return 200 <= self.http_status < 300  # noqa: PLR2004
 
 
+@cache
+def _trust(_own_authorities: str | None) -> ssl.SSLContext:
+    """Read once whom this machine trusts, which takes 20 ms; httpx heeds the operator's own file of authorities."""
+    return httpx.create_ssl_context()
+
+
 class GuardedHttp:
     """Calls whoever lives where `guard` allows it; `who` names them in messages ("agent")."""
 
@@ -94,8 +102,7 @@ class GuardedHttp:
         self._guard = guard
         self._who = who
         self._answer_bytes = answer_bytes
-        # Once, not for each call: it takes 20 ms. SSL_CERT_FILE names an operator's own authorities.
-        self._tls = httpx.create_ssl_context()
+        self._tls = _trust(os.environ.get("SSL_CERT_FILE"))
 
     async def post(self, url: str, body: str, headers: Mapping[str, str], *, timeout_seconds: float) -> Answer:
         """Send one JSON text over a connection of its own. Raises CallError; never tries a second time."""
