@@ -172,6 +172,8 @@ def wiring_of(settings: Settings) -> Wiring:
             agent_timeout_seconds=settings.agent_longest_timeout_seconds,
             result_bytes=settings.agent_answer_bytes,
         ),
+        redacted_keys=settings.redacted_keys,
+        secret_overlap_seconds=settings.agent_secret_overlap_seconds,
         feed_poll_seconds=settings.feed_poll_seconds,
     )
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "token": ("token:token", "Print a signed bearer token, alone on the last line."),
     "schema": ("sdl:schema", "Print the GraphQL schema as SDL."),
     "purge": ("database:purge", "Empty old log payloads of finished executions, in batches."),
+    "rotate-keys": ("database:rotate_keys", "Encrypt every stored secret with the present key."),
     "demo": ("demo:demo", "Watch one job go through on agents of this very machine, then look around."),
 }
 for _name, (_place, _help) in COMMANDS.items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from db.session import Database, is_postgresql
-from services.agents import Agents
+from services.agents import SECRET_OVERLAP_SECONDS, Agents
 from services.events.in_memory import InMemoryBus
 from services.events.postgres import PostgresBus
 from services.executions.requests import Executions
@@ -75,6 +76,8 @@ class Wiring:
     executions_queued: int = 10_000
     log_payload_bytes: int = 256 * 1024
     inputs: InputLimits = field(default_factory=InputLimits)
+    redacted_keys: re.Pattern[str] | None = None
+    secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
     feed_poll_seconds: float = 2
     extra_executors: Sequence[tuple[str, Executor]] = ()
     validator: Validator | None = None
@@ -106,7 +109,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             "http_json": HttpJson(sandbox, guard, wiring.inputs.result_bytes),
             **dict(wiring.extra_executors),
         }
-        journal = Journal(Redaction(), wiring.log_payload_bytes)
+        journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
         validating = Validating(database, journal, settling, Checks(sandbox), validator, wiring.retry)
@@ -130,7 +133,15 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             bus=bus,
             sandbox=sandbox,
             journal=journal,
-            agents=Agents(database, sandbox, wiring.secrets, executors.keys(), guard.endpoint_problem, wiring.inputs),
+            agents=Agents(
+                database,
+                sandbox,
+                wiring.secrets,
+                executors.keys(),
+                guard.endpoint_problem,
+                wiring.inputs,
+                wiring.secret_overlap_seconds,
+            ),
             jobs=jobs,
             executions=executions,
             logs=Logs(database),

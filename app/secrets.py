@@ -11,6 +11,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from services.redaction import SHORT_CREDENTIAL_CHARACTERS, Credentials
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,13 @@ def secret_keys(settings: Settings) -> list[SecretStr]:
     if settings.secret_key is None:
         raise ValueError("there is no secret key")
     return [settings.secret_key, *settings.old_secret_keys]
+
+
+def credentials_in(settings: Settings) -> Credentials:
+    """All that the settings hold and that must be seen nowhere; a placeholder such as "none" is no credential."""
+    held = (*secret_keys(settings), settings.openai_api_key, settings.metrics_token)
+    texts = (key.get_secret_value() for key in held if key is not None)
+    return Credentials.of(*(text for text in texts if len(text) >= SHORT_CREDENTIAL_CHARACTERS))
 
 
 def derived(secret_key: SecretStr, purpose: str) -> bytes:
@@ -56,14 +65,17 @@ class StoredSecrets:
         own = [derived(key, AGENT_SECRETS) for key in keys]
         return cls(key_id(own[0]), MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in own]))
 
+    def key_of(self, stored: str) -> str:
+        """Name the key that encrypted this (services.key_rotation.KeyedSecrets)."""
+        return stored.partition(":")[0][:8]
+
     def encrypt(self, credential: str) -> str:
         """Return the credential as it is stored."""
         return f"{self.current}:{self.fernet.encrypt(credential.encode()).decode()}"
 
     def decrypt(self, stored: str) -> str:
         """Return the credential. Raises ValueError where no known key fits."""
-        key, _, token = stored.partition(":")
         try:
-            return self.fernet.decrypt(token.encode()).decode()
+            return self.fernet.decrypt(stored.partition(":")[2].encode()).decode()
         except InvalidToken:
-            raise ValueError(f"no known key reads what the key {key[:8]!r} encrypted") from None
+            raise ValueError(f"no known key reads what the key {self.key_of(stored)!r} encrypted") from None

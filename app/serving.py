@@ -10,10 +10,11 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import uvicorn
 
+from services.redaction import Credentials, blank_in_use
 from services.trace import current_trace_id
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # How long connections have to take the last bytes of their answers once nothing is in flight any more.
 LAST_BYTES_SECONDS = 2
 _POLL_SECONDS = 0.05
+NONE = Credentials.of()
 
 
 # ------------------------------------------------------------------------------------------------------- draining
@@ -171,15 +173,27 @@ def port_of(bound: socket.socket) -> int:
 # ------------------------------------------------------------------------------------------------------------ log
 
 
+class _Blanking(logging.StreamHandler[TextIO]):
+    """Writes to stderr what is left without credentials: those in use at the moment, and those that are given."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__(sys.stderr)
+        self._credentials = credentials
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format as always, traces of exceptions included, then blank."""
+        return self._credentials.blank_text(blank_in_use(super().format(record)))
+
+
 class _TraceId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.trace_id = current_trace_id.get() or "-"
         return True
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Log to stderr, one line an event, with the trace that it belongs to."""
-    handler = logging.StreamHandler(sys.stderr)
+def log_to_stderr(level: int = logging.INFO, credentials: Credentials = NONE) -> None:
+    """Log to stderr, one line an event, with the trace that it belongs to, and never any of the credentials."""
+    handler = _Blanking(credentials)
     handler.addFilter(_TraceId())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s trace=%(trace_id)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -87,6 +87,13 @@ def _api_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _pattern(text: object) -> object:
+    try:
+        return re.compile(text) if isinstance(text, str) else text
+    except re.error as error:
+        raise ValueError(f"it is no regular expression: {error}") from None
+
+
 Key = Annotated[SecretStr, AfterValidator(_key)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -126,6 +133,10 @@ class Settings(BaseSettings):
     openai_timeout_seconds: Seconds = 120
     validator: str = "openai"
 
+    agent_secret_overlap_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, allow_inf_nan=False)] = 24 * 3600
+    """How long the secret that a new one replaces still signs requests besides it."""
+    redacted_keys: Annotated[re.Pattern[str], BeforeValidator(_pattern)] | None = None
+    """Names of members whose values are blanked in logs and views, besides those that always are."""
     allowed_agent_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], *Split] = ()
     allowed_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], *Split] = ()
     trusted_hosts: Annotated[tuple[Annotated[str, AfterValidator(_trusted_host)], ...], *Split] = ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import FromClause, Select, and_, delete, func, insert, select, update
+from sqlalchemy import FromClause, Select, and_, case, delete, func, insert, or_, select, update
 
 from db import rows
 from db.models import agent_slots, agents
 from db.paging import Key, ids_in, page_of_list
-from db.types import now
+from db.types import in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,9 +28,24 @@ async def create(tx: Transaction, values: dict[str, Any]) -> Agent:
     return agent
 
 
-async def change(tx: Transaction, agent_id: str, values: dict[str, Any]) -> Agent | None:
-    """Set the given columns; None where there is no such agent."""
-    statement = update(agents).where(agents.c.id == agent_id).values(updated_at=now(), **values).returning(agents)
+async def change(
+    tx: Transaction, agent_id: str, values: dict[str, Any], *, previous_secret_seconds: float = 0
+) -> Agent | None:
+    """Set the given columns; None where there is no such agent.
+
+    A new secret keeps the one that it replaces as the previous one, for so many seconds; clearing it clears both.
+    """
+    rotated: dict[str, Any] = {}
+    if "secret" in values:
+        keeps = values["secret"] is not None and previous_secret_seconds > 0
+        had_one = agents.c.secret.is_not(None)
+        rotated = {
+            "previous_secret": agents.c.secret if keeps else None,
+            "previous_secret_until": case((had_one, in_seconds(previous_secret_seconds))) if keeps else None,
+        }
+    statement = (
+        update(agents).where(agents.c.id == agent_id).values(updated_at=now(), **values, **rotated).returning(agents)
+    )
     row = (await tx.connection.execute(statement)).one_or_none()
     if row is None:
         return None
@@ -49,6 +64,22 @@ async def _fit_slots(tx: Transaction, agent: Agent) -> None:
         await tx.connection.execute(insert(agent_slots), missing)
     surplus = and_(of_agent, agent_slots.c.number > wanted, agent_slots.c.execution_id.is_(None))
     await tx.connection.execute(delete(agent_slots).where(surplus))
+
+
+async def secrets_after(tx: Transaction, agent_id: str, limit: int) -> list[Agent]:
+    """Lock the next agents by id that have a stored secret, so that no edit comes between."""
+    stored = or_(agents.c.secret.is_not(None), agents.c.previous_secret.is_not(None))
+    statement = select(agents).where(agents.c.id > agent_id, stored).order_by(agents.c.id).limit(limit)
+    # Executions may still refer to them meanwhile.
+    return [rows.agent(row) for row in await tx.connection.execute(statement.with_for_update(key_share=True))]
+
+
+async def reseal(tx: Transaction, agent_id: str, secret: str | None, previous_secret: str | None) -> None:
+    """Store the same secrets encrypted anew; without a previous one, none is kept any more."""
+    values: dict[str, Any] = {"secret": secret, "previous_secret": previous_secret}
+    if previous_secret is None:
+        values["previous_secret_until"] = None
+    await tx.connection.execute(update(agents).where(agents.c.id == agent_id).values(**values))
 
 
 async def get(tx: Transaction, agent_id: str) -> Agent | None:

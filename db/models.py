@@ -68,6 +68,8 @@ agents = Table(
     Column("idempotent", Boolean, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("secret", Text, comment="encrypted; the credential itself is never stored"),
+    Column("previous_secret", Text, comment="encrypted; signs besides the present one while it rotates"),
+    Column("previous_secret_until", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_agents_page", "created_at", "id"),

@@ -135,7 +135,10 @@ EVERYTHING = Scope(owner_id=None)
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A registered agent. `secret` is the encrypted credential, never the credential itself."""
+    """A registered agent. `secret` is the encrypted credential, never the credential itself.
+
+    While it rotates, `previous_secret` is the one before, good for signing until `previous_secret_until`.
+    """
 
     id: str
     name: str
@@ -151,6 +154,8 @@ class Agent:
     secret: str | None = field(repr=False)
     created_at: datetime
     updated_at: datetime
+    previous_secret: str | None = field(default=None, repr=False)
+    previous_secret_until: datetime | None = None
 
     @property
     def has_secret(self) -> bool:

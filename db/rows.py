@@ -109,6 +109,8 @@ def agent(row: Row[Any]) -> Agent:
         secret=row.secret,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        previous_secret=row.previous_secret,
+        previous_secret_until=row.previous_secret_until,
     )
 
 

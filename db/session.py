@@ -35,11 +35,20 @@ def is_postgresql(url: str) -> bool:
 
 
 def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
-    """Make the engine for a URL, set up as durably as this service needs; nothing connects yet."""
+    """Make the engine for a URL, set up as durably as this service needs; nothing connects yet.
+
+    Its errors do not quote what a statement was given: they end in the log, and that is for strangers' data.
+    """
     if is_postgresql(url):
-        return create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS)
+        return create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS, hide_parameters=True
+        )
     engine = create_async_engine(
-        url, pool_size=min(pool_size, SQLITE_CONNECTIONS), max_overflow=0, pool_timeout=POOL_SECONDS
+        url,
+        pool_size=min(pool_size, SQLITE_CONNECTIONS),
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
+        hide_parameters=True,
     )
     _set_up_sqlite(engine)
     return engine

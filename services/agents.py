@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.viewer import Viewer
 
 LARGEST_CONCURRENCY = 1_000
+SECRET_OVERLAP_SECONDS = 24 * 3600.0
 URL_CHARACTERS = 2_000
 MAPPED_PROPERTIES = 100
 
@@ -90,6 +91,8 @@ class Agents:
     executors: Collection[str]
     endpoint_problem: EndpointCheck
     limits: InputLimits = field(default_factory=InputLimits)
+    secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
+    """How long a replaced secret still signs besides the new one; 0: not at all."""
 
     async def create(self, viewer: Viewer, draft: AgentDraft) -> AgentResult:
         """Register an agent."""
@@ -118,9 +121,20 @@ class Agents:
         if refused is not None:
             return AgentResult(agent, (refused,))
         columns = {name: value for name, value in self._columns(draft).items() if name in changes}
+        if draft.secret is not None and self._has(agent, draft.secret):
+            columns.pop("secret", None)  # said again, not rotated: the one before keeps its time
         async with self.database.begin() as tx:
-            changed = await agent_rows.change(tx, agent_id, columns)
+            changed = await agent_rows.change(
+                tx, agent_id, columns, previous_secret_seconds=self.secret_overlap_seconds
+            )
         return AgentResult(changed)
+
+    def _has(self, agent: Agent, secret: str) -> bool:
+        """Whether that is the agent's secret already."""
+        try:
+            return agent.secret is not None and self.secrets.decrypt(agent.secret) == secret
+        except ValueError:
+            return False
 
     def _columns(self, draft: AgentDraft) -> dict[str, Any]:
         columns = dict(vars(draft))

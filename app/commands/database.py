@@ -1,4 +1,4 @@
-"""`signoff migrate` and `signoff purge`."""
+"""`signoff migrate`, `signoff purge` and `signoff rotate-keys`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Annotated, TypeVar
 from cyclopts import Parameter
 
 from app.commands import CommandError, say, seconds_of
+from app.secrets import StoredSecrets, secret_keys
 from app.settings import Settings, load
 from db import logs
 from db.migrate import upgrade
 from db.session import Database
+from services import key_rotation
+from services.key_rotation import Rotated
 
 T = TypeVar("T")
 
@@ -57,6 +60,31 @@ async def purged(settings: Settings, older_than_seconds: float, *, dry_run: bool
             if position is None:
                 return emptied
             after = position
+    finally:
+        await database.close()
+
+
+def rotate_keys(*, dry_run: Annotated[bool, Parameter(help="Only count.", negative="")] = False) -> None:
+    """Encrypt every stored secret with SIGNOFF_SECRET_KEY, reading with SIGNOFF_OLD_SECRET_KEYS too."""
+    settings = load()
+    secrets = StoredSecrets.of(secret_keys(settings))
+    rotated = run(_rotated(settings, secrets, dry_run=dry_run), "the stored secrets cannot be re-encrypted")
+    say(f"Secrets {'to be re-encrypted' if dry_run else 're-encrypted'}: {rotated.renewed}")
+    say(f"Under the present key {secrets.current} already: {rotated.current}")
+    if rotated.expired:
+        say(f"Replaced secrets whose time is over, {'to be ' if dry_run else ''}forgotten: {rotated.expired}")
+    if rotated.unreadable:
+        keys = ", ".join(f"{count} under {key}" for key, count in sorted(rotated.unreadable.items()))
+        raise CommandError(
+            f"no known key reads {rotated.unreadable.total()} stored secrets ({keys}): add the old key to"
+            " SIGNOFF_OLD_SECRET_KEYS, or set these agents' secrets again"
+        )
+
+
+async def _rotated(settings: Settings, secrets: StoredSecrets, *, dry_run: bool) -> Rotated:
+    database = Database.open(settings.database_url, pool_size=1)
+    try:
+        return await key_rotation.rotate_keys(database, secrets, dry_run=dry_run)
     finally:
         await database.close()
 

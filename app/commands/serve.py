@@ -10,6 +10,7 @@ from app import serving
 from app.asgi import create_app
 from app.commands import MISUSED, CommandError, say
 from app.commands.database import migrate
+from app.secrets import credentials_in
 from app.settings import LOOPBACK, load
 
 PORTS = validators.Number(gte=0, lte=65_535)
@@ -28,7 +29,7 @@ def serve(
         raise CommandError("SIGNOFF_JWKS_URL: an identity provider's tokens are not read yet.", MISUSED)
     if settings.validator != "openai":
         raise CommandError(f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here.", MISUSED)
-    serving.log_to_stderr()
+    serving.log_to_stderr(credentials=credentials_in(settings))
     try:
         sockets = serving.listen(host, port)
     except OSError as error:

@@ -8,11 +8,13 @@ first run, a retry and the take-over after a crash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from db import agents as agent_rows
@@ -39,14 +41,15 @@ from services.ports import (
     InputInvalidError,
     Previous,
 )
+from services.redaction import Credentials
 from services.sandbox import TooCostlyError
-from services.strict_json import digest, parse
+from services.strict_json import InvalidJsonError, check, digest, parse
 from services.trace import current_trace_id, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from db.records import Job, PinnedAgent, PinnedJob, Run
+    from db.records import Agent, Job, PinnedAgent, PinnedJob, Run
     from db.session import Database, Transaction
     from services.agents import Secrets
     from services.executions.claims import Claim
@@ -198,33 +201,19 @@ class Steps:
             sent = await self._log_request(claim, run, request, request_digest)
             if sent is None:
                 return None
-            request_log_id, secret = sent
+            request_log_id, secrets = sent
             if not claim.lease.holds():
                 # Nothing was sent; the next owner closes the entry. Sending now could be a second time.
                 raise LostError
             started = time.monotonic()
-            outcome: AgentAnswer | AgentError
-            try:
-                outcome = _usable(
-                    await executor.send(
-                        request,
-                        Delivery(
-                            idempotency_key=run.execution.idempotency_key,
-                            timeout_seconds=max(0.001, deadline - started),
-                            secret=secret,
-                            traceparent=traceparent(run.trace_id),
-                        ),
-                    )
-                )
-            except AgentError as error:
-                outcome = error
-            except Exception as error:
-                log.exception("executor %s failed", run.agent.executor)
-                outcome = AgentError(
-                    AgentTroubleKind.UNKNOWN,
-                    "executor_fault",
-                    f"The executor {run.agent.executor!r} failed with {type(error).__name__}.",
-                )
+            delivery = Delivery(
+                idempotency_key=run.execution.idempotency_key,
+                timeout_seconds=max(0.001, deadline - started),
+                secret=secrets.present,
+                traceparent=traceparent(run.trace_id),
+                previous_secret=secrets.previous,
+            )
+            outcome = await _delivered(executor, run.agent.executor, request, delivery)
             response = _Response(request_log_id, tries, round((time.monotonic() - started) * 1000))
             if isinstance(outcome, AgentAnswer):
                 return await self._keep(claim, run, response, outcome)
@@ -236,7 +225,7 @@ class Steps:
 
     async def _log_request(
         self, claim: Claim, run: Run, request: AgentRequest, request_digest: str
-    ) -> tuple[str, str | None] | None:
+    ) -> tuple[str, _Secrets] | None:
         """Commit the request entry before anything is sent; None where the agent was disabled meanwhile."""
         async with self.database.begin() as tx:
             job = await lock_job(tx, run)
@@ -247,7 +236,7 @@ class Steps:
                 await self._settle_in(tx, job, run, ending)
                 return None
             try:
-                secret = None if agent.secret is None else self.secrets.decrypt(agent.secret)
+                secrets = _secrets_of(agent, self.secrets)
             except ValueError:
                 message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
                 ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
@@ -272,7 +261,7 @@ class Steps:
                     trace_id=run.trace_id,
                 ),
             )
-        return log_id, secret
+        return log_id, secrets
 
     async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> None:
         """Keep a complete answer; one that breaks the output schema ends the execution in the same commit."""
@@ -365,6 +354,58 @@ class Steps:
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
             raise LostError
+
+
+@dataclass(frozen=True)
+class _Secrets:
+    """An agent's credentials, readable."""
+
+    present: str | None = field(repr=False)
+    previous: str | None = field(repr=False)
+
+
+def _secrets_of(agent: Agent, secrets: Secrets) -> _Secrets:
+    """Read an agent's credentials. Raises ValueError where the present one cannot be read."""
+    present = None if agent.secret is None else secrets.decrypt(agent.secret)
+    previous, until = None, agent.previous_secret_until
+    if agent.previous_secret is not None and until is not None and until > datetime.now(UTC):
+        # One that cannot be read any more helps nobody, and hinders nobody either.
+        with contextlib.suppress(ValueError):
+            previous = secrets.decrypt(agent.previous_secret)
+    return _Secrets(present, previous)
+
+
+async def _delivered(
+    executor: Executor, name: str, request: AgentRequest, delivery: Delivery
+) -> AgentAnswer | AgentError:
+    """Send once; nothing that comes of it holds the agent's credentials (docs/adr/0008)."""
+    credentials = Credentials.of(delivery.secret, delivery.previous_secret)
+    with credentials.in_use():
+        try:
+            answer = _usable(await executor.send(request, delivery))
+            return replace(answer, value=credentials.blank(answer.value))
+        except AgentError as error:
+            return _blanked(error, credentials)
+        except Exception as error:
+            log.exception("executor %s failed", name)
+            message = f"The executor {name!r} failed with {type(error).__name__}."
+            return AgentError(AgentTroubleKind.UNKNOWN, "executor_fault", message)
+
+
+def _blanked(error: AgentError, credentials: Credentials) -> AgentError:
+    """The same error as it may be logged; a payload that cannot be kept is left out."""
+    try:
+        payload = credentials.blank(check(error.payload))
+    except InvalidJsonError:
+        payload = None
+    return AgentError(
+        error.kind,
+        error.code,
+        credentials.blank_text(error.message),
+        http_status=error.http_status,
+        retry_after_seconds=error.retry_after_seconds,
+        payload=payload,
+    )
 
 
 def _usable(answer: AgentAnswer) -> AgentAnswer:
