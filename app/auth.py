@@ -80,8 +80,8 @@ class Tokens:
             )
         except jwt.ExpiredSignatureError:
             raise UnauthenticatedError("The token has expired.") from None
-        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
-            # Beside its own: parts that are JSON but not what they should be. What is wrong helps only a forger.
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            # ValueError: parts that are JSON but not what they should be. What is wrong helps only a forger.
             raise UnauthenticatedError("The token is not valid.") from None
         return viewer_of(claims)
 
@@ -96,7 +96,7 @@ def viewer_of(claims: Mapping[str, Any]) -> Viewer:
     if not isinstance(subject, str) or not _is_claim(subject):
         raise UnauthenticatedError("The token's subject cannot be used.")
     shown = name if isinstance(name, str) and _is_claim(name) else subject
-    return Viewer(subject, shown, known, expires_at=float(claims["exp"]) + LEEWAY_SECONDS)
+    return Viewer(subject, shown, known, expires_at=float(claims["exp"]))
 
 
 def _is_claim(text: str) -> bool:

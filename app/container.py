@@ -112,7 +112,8 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
-        validating = Validating(database, journal, settling, Checks(sandbox), validator, wiring.retry)
+        validators = {validator.name: validator}
+        validating = Validating(database, journal, settling, Checks(sandbox), validator, validators, wiring.retry)
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
         runner = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner, wiring.inputs)
@@ -138,6 +139,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
                 sandbox,
                 wiring.secrets,
                 executors.keys(),
+                validators.keys(),
                 guard.endpoint_problem,
                 wiring.inputs,
                 wiring.secret_overlap_seconds,

@@ -297,6 +297,7 @@ async def reopen(
             prompt_tokens=None,
             completion_tokens=None,
             cost_usd=None,
+            earlier_cost_usd=func.coalesce(executions.c.earlier_cost_usd, 0) + func.coalesce(executions.c.cost_usd, 0),
             lease_owner=None,
             claimable_at=now(),
             trace_id=trace_id,

@@ -151,6 +151,8 @@ class Agent:
     max_concurrent_executions: int
     idempotent: bool
     enabled: bool
+    validator: str | None
+    """Judges its answers; None: the service's own."""
     secret: str | None = field(repr=False)
     created_at: datetime
     updated_at: datetime
@@ -239,6 +241,7 @@ class PinnedAgent:
     input_mapping: Mapping[str, str] | None
     timeout_seconds: float
     idempotent: bool
+    validator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,18 +290,25 @@ class Run:
     prompt_tokens: int | None
     completion_tokens: int | None
     cost_usd: float | None
+    earlier_cost_usd: float | None
     trace_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """One run of the validator over one answer. Costs are US dollars, durations milliseconds."""
+    """One run of the validator over one answer. Costs are US dollars, durations milliseconds.
+
+    `votes`, `prompt` (its version and digest) and `system_fingerprint` say how a model came to it, where one judged.
+    """
 
     id: str
     execution_id: str
     number: int
     validator: str
     model: str | None
+    votes: int | None
+    prompt: str | None
+    system_fingerprint: str | None
     verdict: Verdict
     criteria: tuple[CriterionResult, ...]
     feedback: str

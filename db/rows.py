@@ -106,6 +106,7 @@ def agent(row: Row[Any]) -> Agent:
         max_concurrent_executions=row.max_concurrent_executions,
         idempotent=row.idempotent,
         enabled=row.enabled,
+        validator=row.validator,
         secret=row.secret,
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -192,6 +193,7 @@ def run(row: Row[Any]) -> Run:
         prompt_tokens=row.prompt_tokens,
         completion_tokens=row.completion_tokens,
         cost_usd=row.cost_usd,
+        earlier_cost_usd=row.earlier_cost_usd,
         trace_id=row.trace_id,
     )
 
@@ -204,6 +206,9 @@ def validation(row: Row[Any]) -> Validation:
         number=row.number,
         validator=row.validator,
         model=row.model,
+        votes=row.votes,
+        prompt=row.prompt,
+        system_fingerprint=row.system_fingerprint,
         verdict=Verdict(row.verdict),
         criteria=results(row.criteria),
         feedback=row.feedback,

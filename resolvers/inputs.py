@@ -185,6 +185,9 @@ class CreateAgentInput:
     idempotent: bool = strawberry.field(
         default=False, description="Whether a repeated request with the same key has no second effect."
     )
+    validator: str | None = strawberry.field(
+        default=None, description="Which installed validator judges its answers; absent: the service's own."
+    )
     secret: str | None = strawberry.field(
         default=None, description="Bearer credential sent to the agent; stored encrypted, never returned."
     )
@@ -201,6 +204,7 @@ class CreateAgentInput:
             timeout_seconds=self.timeout_seconds,
             max_concurrent_executions=self.max_concurrent_executions,
             idempotent=self.idempotent,
+            validator=self.validator,
             secret=self.secret,
         )
 
@@ -232,6 +236,9 @@ class UpdateAgentInput:
     )
     enabled: strawberry.Maybe[bool | None] = strawberry.field(
         description="A disabled agent is called no more and offered to nobody."
+    )
+    validator: strawberry.Maybe[str | None] = strawberry.field(
+        description="Which installed validator judges its answers; null: the service's own."
     )
     secret: strawberry.Maybe[str | None] = strawberry.field(
         description="Bearer credential sent to the agent; null: none any more."

@@ -67,6 +67,7 @@ class Agent(Node):
     timeout_seconds: float = field("How long one call may take.")
     max_concurrent_executions: int = field("How many calls may be under way at once.")
     idempotent: bool = field("True where the agent promises that the same request sent again has no second effect.")
+    validator: str | None = field("Which validator judges its answers; null: the service's own.")
     enabled: bool = field("A disabled agent is called no more and offered to nobody.")
     has_secret: bool = field("Whether a credential is stored for it.")
     created_at: dt.datetime = field("When it was registered.")
@@ -145,6 +146,9 @@ class Validation(Node):
 
     validator: str = field("Which validator ran.")
     model: str | None = field("Which model judged, where one did.")
+    votes: int | None = field("How many judgements of the model it rests on.")
+    prompt: str | None = field("Which words the model was asked with: their version and digest.")
+    system_fingerprint: str | None = field("What the service says of the machinery that its model ran on.")
     verdict: Verdict = field("FAIL where a required criterion failed, else UNSURE where one is unsure, else PASS.")
     criteria: list[CriterionResult] = field("What was decided of each criterion.")
     feedback: str = field("What the agent and the owner are told to do better.")

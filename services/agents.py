@@ -58,6 +58,7 @@ class AgentDraft:
     max_concurrent_executions: int = 16
     idempotent: bool = False
     enabled: bool = True
+    validator: str | None = None
     secret: str | None = field(default=None, repr=False)
 
 
@@ -70,7 +71,7 @@ class AgentResult:
 
 
 # What an admin may clear by writing null; null elsewhere is a mistake.
-CLEARABLE = frozenset({"input_schema", "output_schema", "input_mapping", "secret"})
+CLEARABLE = frozenset({"input_schema", "output_schema", "input_mapping", "validator", "secret"})
 _CAMEL = {
     "endpoint_url": "endpointUrl",
     "input_schema": "inputSchema",
@@ -89,6 +90,7 @@ class Agents:
     sandbox: Sandbox
     secrets: Secrets
     executors: Collection[str]
+    validators: Collection[str]
     endpoint_problem: EndpointCheck
     limits: InputLimits = field(default_factory=InputLimits)
     secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
@@ -153,6 +155,9 @@ class Agents:
         if given("executor") and draft.executor not in self.executors:
             known = ", ".join(sorted(self.executors))
             return invalid(f"There is no executor {draft.executor!r} here; installed: {known}.", "executor")
+        if given("validator") and draft.validator is not None and draft.validator not in self.validators:
+            known = ", ".join(sorted(self.validators))
+            return invalid(f"There is no validator {draft.validator!r} here; installed: {known}.", "validator")
         # `not <=` and not `>`: NaN is in no range.
         longest = self.limits.agent_timeout_seconds
         if given("timeout_seconds") and not 0 < draft.timeout_seconds <= longest:

@@ -224,6 +224,12 @@ class Report:
     findings: tuple[Finding, ...]
     model: str | None = None
     advice: str | None = None
+    votes: int | None = None
+    """How many judgements of a model they rest on."""
+    prompt: str | None = None
+    """Which words asked for them: a version and a digest."""
+    system_fingerprint: str | None = None
+    """What the service says of the machinery that its model ran on."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +258,8 @@ class ValidatorTroubleKind(StrEnum):
     """The reply was cut off by its length. The validator's own tries are spent."""
     REFUSED = "refused"
     """The model refused or a content filter stopped it: a person must look."""
+    BUDGET = "budget"
+    """The call might cost more than the execution may: it was not made."""
 
 
 class ValidatorError(Exception):
@@ -281,11 +289,20 @@ class ValidatorError(Exception):
 class Ask(Protocol):
     """A validator's only way to the outside: journals the request, sends it, journals the reply."""
 
-    async def __call__(self, request: JsonValue, send: Callable[[], Awaitable[Reply]], read: Callable[[Reply], T]) -> T:
+    async def __call__(
+        self,
+        request: JsonValue,
+        send: Callable[[], Awaitable[Reply]],
+        read: Callable[[Reply], T],
+        *,
+        at_most_usd: float | None = None,
+    ) -> T:
         """Log and commit `request`, await `send()`, let `read` make sense of the reply, log and commit that.
 
         `send` and `read` raise ValidatorError; it is logged and passed on. The n-th call of a validation is
         answered from the journal, without sending, where an earlier run of it got that far with an equal request.
+        A call that may cost more (`at_most_usd`, where it is known) than the execution has left is not made:
+        ValidatorError of kind BUDGET, which is logged nowhere and no call.
         """
         ...
 

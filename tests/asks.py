@@ -42,27 +42,39 @@ class RecordingAsk:
 
     kept: dict[int, tuple[str, Reply]] = field(default_factory=dict[int, "tuple[str, Reply]"])
     calls: list[Call] = field(default_factory=list[Call])
+    largest_cost_usd: float | None = None
+    spent_usd: float = 0.0
 
     @property
     def requests(self) -> list[JsonValue]:
         return [call.request for call in self.calls]
 
     def resumed(self) -> RecordingAsk:
-        return RecordingAsk(dict(self.kept))
+        return RecordingAsk(dict(self.kept), largest_cost_usd=self.largest_cost_usd, spent_usd=self.spent_usd)
 
-    async def __call__(self, request: JsonValue, send: Callable[[], Awaitable[Reply]], read: Callable[[Reply], T]) -> T:
+    async def __call__(
+        self,
+        request: JsonValue,
+        send: Callable[[], Awaitable[Reply]],
+        read: Callable[[Reply], T],
+        *,
+        at_most_usd: float | None = None,
+    ) -> T:
         number = len(self.calls) + 1
         request_digest = digest(request)
         known = self.kept.get(number)
         if known is not None and known[0] == request_digest:
             self.calls.append(Call(request, was_sent=False, reply=known[1]))
             return read(known[1])
+        if self.largest_cost_usd is not None and self.spent_usd + (at_most_usd or 0.0) > self.largest_cost_usd:
+            raise ValidatorError(ValidatorTroubleKind.BUDGET, "It would cost too much.", code="over_budget")
         # A copy, and one that a database could store: changing the request later does not change the journal.
         call = Call(check(request), was_sent=True)
         self.calls.append(call)
         try:
             call.reply = await send()
             check(call.reply.payload)
+            self.spent_usd += call.reply.cost_usd or 0.0
             value = read(call.reply)
         except ValidatorError as error:
             call.error = error

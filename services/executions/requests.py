@@ -422,10 +422,10 @@ class Executions:
             for criterion in job.acceptance_criteria
             if not can_judge and criterion.expression is None and criterion.json_schema is None
         )
-        cost_usd = self.steps.validating.worst_case_usd(job.acceptance_criteria)
         async with self.database.read() as tx:
             agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
             previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
+        cost_usd = self.steps.validating.worst_case_usd(job.acceptance_criteria, agent)
         if agent is None:
             why = ("The job has no agent yet: assign one.",)
             return ExecutionPreview(None, why, False, undecidable, cost_usd)  # noqa: FBT003  (no agent, no endpoint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from db import executions as execution_rows
@@ -26,6 +26,7 @@ from db.records import (
     Verdict,
 )
 from services import ids
+from services.evidence import Quotable
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
 from services.ports import Finding, Priced, Reply, Submission, ValidatorError, ValidatorTroubleKind
@@ -33,9 +34,9 @@ from services.ports import Verdict as PortVerdict
 from services.strict_json import check, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from db.records import Criterion, Job, JsonValue, Run
+    from db.records import Agent, Criterion, Job, JsonValue, PinnedAgent, Run
     from db.session import Database, Transaction
     from services.executions.claims import Claim
     from services.executions.settle import Settling
@@ -99,15 +100,27 @@ class Validating:
     settling: Settling
     checks: CodeChecks
     validator: Validator
+    validators: Mapping[str, Validator]
+    """All that are installed, by name: an agent may have its answers judged by another than the service's own."""
     policy: RetryPolicy
+    largest_cost_usd: float | None = None
+    """What all calls for one execution may cost together."""
     health: ValidatorHealth = field(default_factory=ValidatorHealth)
 
-    def worst_case_usd(self, criteria: Sequence[Criterion]) -> float | None:
+    def of(self, agent: Agent | PinnedAgent) -> Validator | None:
+        """Who judges the agent's answers; None where it is not installed here."""
+        return self.validator if agent.validator is None else self.validators.get(agent.validator)
+
+    def worst_case_usd(self, criteria: Sequence[Criterion], agent: Agent | None) -> float | None:
         """The most that judging them may cost, by list prices; None where the validator does not know."""
         judged = sum(not _has_check(criterion) for criterion in criteria)
-        if not judged:
+        validator = self.validator if agent is None else self.of(agent)
+        if not judged or validator is None:
             return 0.0
-        return self.validator.worst_case_usd(judged) if isinstance(self.validator, Priced) else None
+        cost_usd = validator.worst_case_usd(judged) if isinstance(validator, Priced) else None
+        if cost_usd is None or self.largest_cost_usd is None:
+            return cost_usd
+        return min(cost_usd, self.largest_cost_usd)
 
     async def validate(self, claim: Claim, run: Run) -> None:
         """Go on with the validation of a kept answer until it settles or waits. Raises LostError."""
@@ -123,7 +136,7 @@ class Validating:
             if not asking.checks_logged and checked:
                 await self._log_checks(asking, checked)
             try:
-                report = await self._ask(asking, undecided)
+                report = await self._report(asking, undecided)
             except ValidatorError as error:
                 await self._after_trouble(asking, error)
                 return
@@ -202,23 +215,30 @@ class Validating:
 
     # ----------------------------------------------------------------------------------------------- the validator
 
-    async def _ask(self, asking: _Asking, undecided: tuple[Criterion, ...]) -> Report:
+    async def _report(self, asking: _Asking, undecided: tuple[Criterion, ...]) -> Report:
         """Have the validator decide what code cannot. Raises ValidatorError, also for the faults of a plug-in."""
-        run = asking.run
+        run, validator = asking.run, asking.validator
+        if validator is None:
+            message = (
+                f"The validator {run.agent.validator!r} of the agent {run.agent.name!r} is not installed here: install"
+                " it, or give the agent another one and execute again."
+            )
+            raise ValidatorError(ValidatorTroubleKind.CONFIG, message, code="no_validator")
         submission = Submission(run.job, undecided, run.execution.answer, run.validation_seed)
         try:
-            report = await self.validator.validate(submission, asking)
+            report = await validator.validate(submission, asking)
             found = sorted(finding.criterion_id for finding in report.findings)
             complete = found == sorted(criterion.id for criterion in undecided)
             if complete:
                 check([_finding_json(_result(run, finding)) for finding in report.findings])
+                report = _with_evidence(report, submission.answer, asking.name)
         except (ValidatorError, LostError):
             raise
         except Exception as error:
-            log.exception("validator %s failed", self.validator.name)
-            raise _fault(self.validator, f"failed with {type(error).__name__}") from error
+            log.exception("validator %s failed", asking.name)
+            raise _fault(asking.name, f"failed with {type(error).__name__}") from error
         if not complete:
-            raise _fault(self.validator, "did not decide each criterion exactly once")
+            raise _fault(asking.name, "did not decide each criterion exactly once")
         return report
 
     async def _after_trouble(self, asking: _Asking, error: ValidatorError) -> None:
@@ -229,7 +249,7 @@ class Validating:
                     job = await hold(tx, asking.claim, asking.run)
                     await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
             return
-        message = f"The validator {self.validator.name!r} could not decide: {error.message}"
+        message = f"The validator {asking.name!r} could not decide: {error.message}"
         async with self.database.begin() as tx:
             job = await hold(tx, asking.claim, asking.run)
             await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
@@ -282,8 +302,11 @@ class Validating:
                 tx,
                 validation_id=ids.new_id(ids.VALIDATION),
                 execution_id=run.execution.id,
-                validator=self.validator.name if report else CHECKS,
+                validator=asking.name if report else CHECKS,
                 model=report.model if report else None,
+                votes=report.votes if report else None,
+                prompt=report.prompt if report else None,
+                system_fingerprint=report.system_fingerprint if report else None,
                 verdict=verdict,
                 criteria=ordered,
                 feedback=feedback(ordered),
@@ -319,18 +342,34 @@ class _Asking:
     validating: Validating
     claim: Claim
     run: Run
+    validator: Validator | None
     kept: dict[int, tuple[str, Any]]
     attempt: int
     call: int = _CHECKS_CALL
     checks_logged: bool = False
     checks_ms: int = 0
     gave_way: bool = False
+    spent_usd: float = 0.0
+    """By the execution altogether: what was lost on the way, and what was asked in the rounds before, included."""
 
     @classmethod
     async def resume(cls, validating: Validating, claim: Claim, run: Run) -> _Asking:
         async with validating.database.read() as tx:
             kept = await validation_rows.replies(tx, run.execution.id, run.validation_round)
-        return cls(validating, claim, run, kept, attempt=run.validator_calls)
+        return cls(
+            validating,
+            claim,
+            run,
+            validating.of(run.agent),
+            kept,
+            attempt=run.validator_calls,
+            spent_usd=_all_spent(run),
+        )
+
+    @property
+    def name(self) -> str:
+        """What logs call the validator."""
+        return self.run.agent.validator or self.validating.validator.name
 
     def entry(self, type_: JobLogType, message: str, **rest: Any) -> LogEntry:
         return LogEntry(
@@ -342,13 +381,21 @@ class _Asking:
             **rest,
         )
 
-    async def __call__(self, request: JsonValue, send: Callable[[], Awaitable[Reply]], read: Callable[[Reply], T]) -> T:
+    async def __call__(
+        self,
+        request: JsonValue,
+        send: Callable[[], Awaitable[Reply]],
+        read: Callable[[Reply], T],
+        *,
+        at_most_usd: float | None = None,
+    ) -> T:
         """Journal, send, read, journal: see ports.Ask."""
         self.call += 1
         request_digest = digest(request)
         kept = self.kept.get(self.call)
         if kept is not None and kept[0] == request_digest:
             return read(Reply(**kept[1]))
+        self._afford(at_most_usd)
         request_log_id = await self._log_request(request)
         if not self.claim.lease.holds():
             raise LostError
@@ -361,8 +408,8 @@ class _Asking:
             await self._log_trouble(request_log_id, request_digest, started, error.reply or reply, error)
             raise
         except Exception as error:
-            log.exception("validator %s failed", self.validating.validator.name)
-            fault = _fault(self.validating.validator, f"failed with {type(error).__name__}")
+            log.exception("validator %s failed", self.name)
+            fault = _fault(self.name, f"failed with {type(error).__name__}")
             await self._log_trouble(request_log_id, request_digest, started, reply, fault)
             raise fault from error
         self.validating.health.problem = None
@@ -372,14 +419,27 @@ class _Asking:
             await self._keep(tx, request_digest, reply)
         return value
 
+    def _afford(self, at_most_usd: float | None) -> None:
+        """Make sure that the call cannot cost more than the execution has left. Raises ValidatorError."""
+        largest = self.validating.largest_cost_usd
+        if largest is None or self.spent_usd + (at_most_usd or 0.0) <= largest:
+            return
+        self.call -= 1
+        raise ValidatorError(
+            ValidatorTroubleKind.BUDGET,
+            f"Another call might cost ${at_most_usd or 0.0:.2f}; ${self.spent_usd:.2f} of the ${largest:.2f} that"
+            " judging one execution may cost are spent. Raise SIGNOFF_JUDGE_MAX_COST_USD and validate again, or look"
+            " at the answer yourself.",
+            code="over_budget",
+        )
+
     async def _log_request(self, request: JsonValue) -> str:
         async with self.validating.database.begin() as tx:
             job = await lock_job(tx, self.run)
             if await execution_rows.asking(tx, self.claim.execution_id, self.claim.fence) is None:
                 raise LostError
             self.attempt += 1
-            name = self.validating.validator.name
-            entry = self.entry(JobLogType.VALIDATOR_REQUEST, f"Asked the validator {name!r}", payload=request)
+            entry = self.entry(JobLogType.VALIDATOR_REQUEST, f"Asked the validator {self.name!r}", payload=request)
             return await self.validating.journal.append(tx, job, entry)
 
     async def _log_trouble(
@@ -464,7 +524,12 @@ class _Asking:
         )
         if spent is None:
             raise LostError
+        self.spent_usd = _all_spent(spent)
         return job
+
+
+def _all_spent(run: Run) -> float:
+    return (run.earlier_cost_usd or 0.0) + (run.cost_usd or 0.0)
 
 
 def _kept(reply: Reply) -> Reply:
@@ -504,10 +569,22 @@ def _spent(reply: Reply) -> str:
     return "The validator answered" + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _fault(validator: Validator, what: str) -> ValidatorError:
-    return ValidatorError(
-        ValidatorTroubleKind.INVALID, f"The validator {validator.name!r} {what}.", code="validator_fault"
-    )
+def _fault(name: str, what: str) -> ValidatorError:
+    return ValidatorError(ValidatorTroubleKind.INVALID, f"The validator {name!r} {what}.", code="validator_fault")
+
+
+def _with_evidence(report: Report, answer: JsonValue, name: str) -> Report:
+    """Hold every validator to its quotes: a finding with one that is not in the answer is a doubt."""
+    quotable = Quotable(answer)
+
+    def held(finding: Finding) -> Finding:
+        found = tuple(quote for quote in finding.evidence if quotable.has(quote))
+        if len(found) == len(finding.evidence):
+            return finding
+        said = f"not every quote that the validator {name!r} gave is in the answer; it said: {finding.rationale}"
+        return replace(finding, verdict=PortVerdict.UNSURE, evidence=found, rationale=f"Not counted: {said}")
+
+    return replace(report, findings=tuple(map(held, report.findings)))
 
 
 def _result(run: Run, finding: Finding) -> CriterionResult:

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -25,8 +25,6 @@ from tests.services.conftest import ADMIN, CLIENT, STRANGER, House, OpenHouse, o
 __all__ = ["open_house"]
 
 PEOPLE = {viewer.id: viewer for viewer in (ADMIN, CLIENT, STRANGER)}
-# The client's token, for a moment.
-BRIEF, BRIEF_SECONDS = "brief", 0.5
 
 
 async def authenticate(authorization: str | None, cookies: Mapping[str, str]) -> Viewer | None:
@@ -34,8 +32,6 @@ async def authenticate(authorization: str | None, cookies: Mapping[str, str]) ->
     token = (authorization or "").removeprefix("Bearer ") or cookies.get("session")
     if token is None:
         return None
-    if token == BRIEF:
-        return replace(CLIENT, expires_at=time.time() + BRIEF_SECONDS)
     if token not in PEOPLE:
         raise UnauthenticatedError("The token is broken.")
     return PEOPLE[token]

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI
 
 from db.records import Criterion, PinnedJob
+from services.evidence import Quotable
 from services.ports import (
     Finding,
     Reply,
@@ -31,7 +32,6 @@ from services.ports import (
 )
 from services.strict_json import canonical
 from services.validators import judgement
-from services.validators.judgement import Quotable
 from services.validators.openai import OpenAIJudge, openai_client
 from services.validators.openai_prices import cost_usd
 from services.validators.openai_trouble import retry_after_seconds
@@ -295,7 +295,7 @@ async def test_no_answer_moves_anything_in_the_request_but_the_submission(judge:
     async def asked(answer: Json) -> Json:
         requests: list[Any] = []
 
-        async def ask(request: Json, send: object, read: object) -> Json:
+        async def ask(request: Json, send: object, read: object, *, at_most_usd: float | None = None) -> Json:
             requests.append(request)
             return Report(())
 
