@@ -30,6 +30,7 @@ from app.middleware import (
     problem,
     too_large,
 )
+from app.pages import OrGraphiQL, Pages
 from app.rest import Rest
 from app.secrets import StoredSecrets, secret_keys
 from app.serving import Drain
@@ -61,6 +62,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     """
     tokens = Tokens.of(secret_keys(settings))
     authentication = Authentication(tokens)
+    pages = Pages.found()
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
 
@@ -105,10 +107,11 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
         routes=[
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            Route(GRAPHQL, endpoint),
+            Route(GRAPHQL, OrGraphiQL(endpoint, pages)),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
             *Login(tokens, OneClick(people, tokens) if people else None).routes(),
+            *pages.routes(),
         ],
         middleware=around(settings, authentication),
         exception_handlers={

@@ -30,6 +30,11 @@ GRAPHQL = "/graphql"
 # GraphQL finds out by itself who is asking: over a WebSocket that is said later. And whoever holds a token that has
 # expired must be able to get rid of it.
 NOT_IDENTIFIED = PROBES | {GRAPHQL, "/login", "/login/people", "/logout"}
+# The pages and their parts, which are the same for everybody. Nobody's session decides whether they are served: a page
+# has to be there to sign in again after it has expired.
+PAGES = ("/login", "/jobs", "/jobs/{id}", "/admin", "/admin/jobs", "/admin/jobs/{id}", "/admin/agents")
+ASSETS = "/assets/"
+_PAGE = re.compile("/|" + re.escape(ASSETS) + "[^/]*|" + "|".join(re.sub("{id}", "[^/]+", path) for path in PAGES))
 # What sets a cookie is refused to foreign pages whether they bring one or not.
 SETS_COOKIES = frozenset({"/login", "/logout"})
 
@@ -207,7 +212,8 @@ class Identify:
             if scope["path"] not in NOT_IDENTIFIED:
                 try:
                     scope["viewer"] = await self.authentication.authenticate(
-                        connection.headers.get("authorization"), connection.cookies
+                        connection.headers.get("authorization"),
+                        {} if _PAGE.fullmatch(scope["path"]) else connection.cookies,
                     )
                 except UnauthenticatedError as error:
                     await deny(unauthenticated(error.message), scope, receive, send)

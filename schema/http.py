@@ -102,7 +102,7 @@ def media_type_for(request: Request, *, of_subscription: bool = False) -> str | 
     A client that says nothing, or takes anything, is answered with application/json. Equally welcome, the newer
     type wins over the older, and JSON over events: clients that can follow events list them with every request.
     """
-    welcome = dict(_accepted(request.headers.getlist("accept"))) or {"*/*": 1.0}
+    welcome = dict(accepted(request.headers.getlist("accept"))) or {"*/*": 1.0}
     if of_subscription:
         return EVENTS if welcome.get(EVENTS, 0.0) > 0 else None
 
@@ -119,8 +119,8 @@ def media_type_for(request: Request, *, of_subscription: bool = False) -> str | 
     return media_type if best > 0 else None
 
 
-def _accepted(headers: Iterable[str]) -> Iterator[tuple[str, float]]:
-    """Media ranges and how welcome they are."""
+def accepted(headers: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """What an Accept or Accept-Encoding header lists, and how welcome each of it is."""
     for item in ",".join(headers).split(","):
         range_, *parameters = (part.strip().lower() for part in item.split(";"))
         quality = 1.0

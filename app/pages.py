@@ -1,0 +1,197 @@
+"""The pages: files that the page build made, found once at the start and served from then on as they are.
+
+Every page is the same for everybody, so it is served to everybody: who is asking is found out by what it asks for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from app.middleware import ASSETS, PAGES, SECURITY_HEADERS
+from schema.http import EVENTS, GRAPHQL_JSON, JSON, accepted
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_HERE = Path(__file__).resolve().parent
+# In a wheel beside this file, in a checkout where the page build leaves it.
+BUILDS = (_HERE / "web", _HERE.parent / "web" / "dist")
+
+INDEX, GRAPHIQL = "index.html", "graphiql.html"
+HTML = "text/html"
+# Not the system's own table: browsers refuse a script whose type some distribution left out.
+CONTENT_TYPES: Mapping[str, str] = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".ttf": "font/ttf",
+    ".txt": "text/plain; charset=utf-8",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+# Best first; the page build leaves a smaller file beside each one where that is worth it.
+ENCODINGS: Mapping[str, str] = {"br": ".br", "gzip": ".gz"}
+
+# A name with a digest in it never means anything else.
+_IMMUTABLE = "public, max-age=31536000, immutable"
+# A page names the assets of one build: it is asked for anew, and mostly answered with 304.
+_REVALIDATED = "no-cache"
+# Monaco, GraphiQL's editor, writes its colours into style elements. Scripts stay our own files, and nothing is evaluated.
+_GRAPHIQL_POLICY = SECURITY_HEADERS["content-security-policy"] + "; style-src 'self' 'unsafe-inline'"
+
+_MISSING = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Signoff</title>
+<h1>The pages are not built here</h1>
+<p>In a checkout, <code>python3 dev.py setup</code> builds them; then start the server again.
+<p>Everything can also be done over GraphQL at <code>/graphql</code>.
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A file as it lies on the disk, in one content encoding."""
+
+    path: Path
+    stat: os.stat_result
+    etag: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        # An asset's name has its digest already, and editors have megabytes of them.
+        named = path.parent.name == ASSETS.strip("/")
+        tag = path.name if named else hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        return cls(path, path.stat(), f'"{tag}"')
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file in every content encoding that there is, "identity" among them."""
+
+    content_type: str
+    variants: Mapping[str, _Variant]
+
+    def response(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """Answer in the smallest encoding that the client takes, or with 304 where it has it already."""
+        encoding = _encoding_for(request, self.variants)
+        variant = self.variants[encoding]
+        sent = {"vary": "Accept-Encoding", "etag": variant.etag, **headers}
+        if variant.etag in _etags(request):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=sent)
+        if encoding != "identity":
+            sent["content-encoding"] = encoding
+        sent["content-type"] = self.content_type
+        return FileResponse(variant.path, headers=sent, stat_result=variant.stat)
+
+
+def _encoding_for(request: Request, variants: Mapping[str, _Variant]) -> str:
+    welcome = dict(accepted(request.headers.getlist("accept-encoding")))
+    for encoding in ENCODINGS:
+        if encoding in variants and welcome.get(encoding, welcome.get("*", 0.0)) > 0:
+            return encoding
+    return "identity"
+
+
+def _etags(request: Request) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What a page build made, by its path below `/`. Only what was found is served: no path leads anywhere else."""
+
+    files: Mapping[str, _File] = field(default_factory=dict[str, _File])
+
+    @classmethod
+    def found(cls) -> Self:
+        """Find the page build; without one, every page says so."""
+        return next((cls.built_in(folder) for folder in BUILDS if (folder / INDEX).is_file()), cls())
+
+    @classmethod
+    def built_in(cls, folder: Path) -> Self:
+        """Find the files of a build."""
+        files: dict[str, _File] = {}
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix in CONTENT_TYPES:
+                variants = {"identity": _Variant.of(path)}
+                for encoding, suffix in ENCODINGS.items():
+                    smaller = path.with_name(path.name + suffix)
+                    if smaller.is_file():
+                        variants[encoding] = _Variant.of(smaller)
+                files[path.relative_to(folder).as_posix()] = _File(CONTENT_TYPES[path.suffix], variants)
+        return cls(files)
+
+    def routes(self) -> list[Route]:
+        """What they answer: the application at its every address, so that a deep link survives a reload."""
+        return [
+            Route("/", self.start, methods=["GET"]),
+            Route(f"{ASSETS}{{name}}", self.asset, methods=["GET"]),
+            *(Route(path, self.page, methods=["GET"]) for path in PAGES),
+        ]
+
+    async def start(self, request: Request) -> Response:
+        """Lead to the jobs."""
+        del request
+        return RedirectResponse("/jobs", headers={"cache-control": _REVALIDATED})
+
+    async def page(self, request: Request) -> Response:
+        """Answer with the application; which page it shows is its own business."""
+        return self._html(INDEX, request, {})
+
+    async def graphiql(self, request: Request) -> Response:
+        """Answer with GraphiQL, for people who try out queries."""
+        # What is answered at this path differs by Accept, too.
+        headers = {"content-security-policy": _GRAPHIQL_POLICY, "vary": "Accept, Accept-Encoding"}
+        return self._html(GRAPHIQL, request, headers)
+
+    async def asset(self, request: Request) -> Response:
+        """Answer with a part of a page."""
+        found = self.files.get(f"{ASSETS}{request.path_params['name']}".removeprefix("/"))
+        if found is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return found.response(request, {"cache-control": _IMMUTABLE})
+
+    def _html(self, name: str, request: Request, headers: Mapping[str, str]) -> Response:
+        found = self.files.get(name)
+        if found is None:
+            return HTMLResponse(_MISSING, HTTPStatus.SERVICE_UNAVAILABLE)
+        return found.response(request, {"cache-control": _REVALIDATED, **headers})
+
+
+@dataclass(frozen=True)
+class OrGraphiQL:
+    """GraphiQL for a browser that opens GraphQL's address, GraphQL for everybody else."""
+
+    endpoint: ASGIApp
+    pages: Pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        app = self.endpoint
+        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            request = Request(scope, receive)
+            if prefers_page(request):
+                app = await self.pages.graphiql(request)
+        await app(scope, receive, send)
+
+
+def prefers_page(request: Request) -> bool:
+    """Whether the client names HTML, and nothing that GraphQL is answered in as welcome as that."""
+    welcome = dict(accepted(request.headers.getlist("accept")))
+    return welcome.get(HTML, 0.0) > max(welcome.get(answer, 0.0) for answer in (GRAPHQL_JSON, JSON, EVENTS))
