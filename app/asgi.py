@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from app.auth import Authentication, Tokens
-from app.container import Container, Wiring, open_container
+from app.container import Container, HttpValidation, Wiring, open_container
 from app.health import Health
 from app.login import Login, OneClick, Person
 from app.middleware import (
@@ -155,6 +155,8 @@ def wiring_of(settings: Settings) -> Wiring:
         openai_base_url=settings.openai_base_url,
         openai_model=settings.openai_model,
         openai_timeout_seconds=settings.openai_timeout_seconds,
+        http_validator=http_validation_of(settings),
+        validator_name=settings.validator,
         allowed_networks=settings.allowed_agent_networks,
         lease_seconds=settings.lease_seconds,
         # The application's drain has waited already: what is still in flight then is let go.
@@ -178,6 +180,19 @@ def wiring_of(settings: Settings) -> Wiring:
         redacted_keys=settings.redacted_keys,
         secret_overlap_seconds=settings.agent_secret_overlap_seconds,
         feed_poll_seconds=settings.feed_poll_seconds,
+    )
+
+
+def http_validation_of(settings: Settings) -> HttpValidation | None:
+    """Where the validator over HTTP is; None where no setting names one."""
+    if settings.validator_url is None:
+        return None
+    secrets = (settings.validator_secret, settings.validator_old_secret)
+    return HttpValidation(
+        settings.validator_url,
+        tuple(secret.get_secret_value() for secret in secrets if secret is not None),
+        settings.allowed_validator_networks,
+        settings.validator_timeout_seconds,
     )
 
 

@@ -27,6 +27,7 @@ from services.redaction import Redaction
 from services.runners.in_process import InProcess
 from services.sandbox import Sandbox
 from services.validators.checks import Checks
+from services.validators.http import HttpValidator
 from services.validators.openai import OpenAIJudge, openai_client
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ class Container:
 
 
 @dataclass(frozen=True)
+class HttpValidation:
+    """Where the validator over HTTP is, and how it is called; of its secrets the present one comes first."""
+
+    url: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    allowed_networks: Sequence[IPv4Network | IPv6Network] = ()
+    timeout_seconds: float = 120
+
+
+@dataclass(frozen=True)
 class Wiring:
     """What the container needs to know; times are in seconds, sizes in bytes."""
 
@@ -80,15 +91,19 @@ class Wiring:
     secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
     feed_poll_seconds: float = 2
     extra_executors: Sequence[tuple[str, Executor]] = ()
+    http_validator: HttpValidation | None = None
+    """The validator "http", where there is one."""
+    validator_name: str = "openai"
+    """Who judges, unless an agent names another."""
     validator: Validator | None = None
-    """Judges instead of OpenAI."""
+    """Judges instead of those."""
 
 
 @asynccontextmanager
 async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
     """Wire everything and run executions while the context is open. The database is at its newest revision.
 
-    Raises ValueError for an OpenAI key that is none.
+    Raises ValueError for an OpenAI key that is none, KeyError for a validator that is not there.
     """
     bus = PostgresBus() if is_postgresql(wiring.database_url) else InMemoryBus()
     async with AsyncExitStack() as stack:
@@ -101,9 +116,17 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         if wiring.openai_api_key:
             client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
             stack.push_async_callback(client.close)
-        validator = wiring.validator or OpenAIJudge(
-            client, wiring.openai_model, timeout_seconds=wiring.openai_timeout_seconds
-        )
+        validators: dict[str, Validator] = {
+            "openai": OpenAIJudge(client, wiring.openai_model, timeout_seconds=wiring.openai_timeout_seconds)
+        }
+        if (http := wiring.http_validator) is not None:
+            # Not where agents may live: what an operator runs beside this service is not for them to call.
+            validators["http"] = HttpValidator(
+                Guard(http.allowed_networks), http.url, http.secrets, timeout_seconds=http.timeout_seconds
+            )
+        if wiring.validator is not None:
+            validators[wiring.validator.name] = wiring.validator
+        validator = wiring.validator or validators[wiring.validator_name]
         guard = Guard(tuple(wiring.allowed_networks))
         executors: Mapping[str, Executor] = {
             "http_json": HttpJson(sandbox, guard, wiring.inputs.result_bytes),
@@ -112,7 +135,6 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
-        validators = {validator.name: validator}
         validating = Validating(database, journal, settling, Checks(sandbox), validator, validators, wiring.retry)
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
         runner = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
@@ -152,6 +174,6 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             runner=runner,
             executors=executors,
             validator=validator,
-            judge_configured=client is not None or wiring.validator is not None,
+            judge_configured=client is not None or validator is not validators["openai"],
             validator_health=validating.health,
         )

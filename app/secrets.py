@@ -33,7 +33,13 @@ def secret_keys(settings: Settings) -> list[SecretStr]:
 
 def credentials_in(settings: Settings) -> Credentials:
     """All that the settings hold and that must be seen nowhere; a placeholder such as "none" is no credential."""
-    held = (*secret_keys(settings), settings.openai_api_key, settings.metrics_token)
+    held = (
+        *secret_keys(settings),
+        settings.openai_api_key,
+        settings.metrics_token,
+        settings.validator_secret,
+        settings.validator_old_secret,
+    )
     texts = (key.get_secret_value() for key in held if key is not None)
     return Credentials.of(*(text for text in texts if len(text) >= SHORT_CREDENTIAL_CHARACTERS))
 

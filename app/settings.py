@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.guard import EndpointNotAllowedError, endpoint
+
 LOOPBACK = "127.0.0.1"
 SQLITE, POSTGRESQL = "sqlite+aiosqlite:///", "postgresql+asyncpg://"
 # HS256 asks for a key of at least 256 bits; 32 characters of hexadecimal or base64 are the least that may hold half.
@@ -87,6 +89,15 @@ def _api_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _endpoint(url: str) -> str:
+    try:
+        endpoint(url)
+    except EndpointNotAllowedError as error:
+        # It does not quote the URL, which may hold a password.
+        raise ValueError(str(error)) from None
+    return url
+
+
 def _pattern(text: object) -> object:
     try:
         return re.compile(text) if isinstance(text, str) else text
@@ -132,6 +143,12 @@ class Settings(BaseSettings):
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: Seconds = 120
     validator: str = "openai"
+    validator_url: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """Where the validator "http" is asked (docs/validator-http.md)."""
+    validator_secret: SecretStr | None = None
+    validator_old_secret: SecretStr | None = None
+    validator_timeout_seconds: Seconds = 120
+    allowed_validator_networks: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], *Split] = ()
 
     agent_secret_overlap_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, allow_inf_nan=False)] = 24 * 3600
     """How long the secret that a new one replaces still signs requests besides it."""
@@ -211,6 +228,8 @@ def load(host: str = LOOPBACK, *, serves: bool = True) -> Settings:
                 "SIGNOFF_SECRET_KEY: needed, except with SQLite on loopback; to make one: openssl rand -base64 48"
             )
         filled["secret_key"] = SecretStr(kept_key(file.with_name(f"{file.name}.key")))
+    if settings.validator == "http" and settings.validator_url is None:
+        raise BadSettingError('SIGNOFF_VALIDATOR_URL: needed, for SIGNOFF_VALIDATOR is "http"')
     if not settings.trusted_hosts:
         if not local:
             raise BadSettingError(

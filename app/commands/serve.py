@@ -27,7 +27,7 @@ def serve(
         raise CommandError("SIGNOFF_RUNNER: the Temporal runner is not there yet; use in_process.", MISUSED)
     if settings.jwks_url is not None:
         raise CommandError("SIGNOFF_JWKS_URL: an identity provider's tokens are not read yet.", MISUSED)
-    if settings.validator != "openai":
+    if settings.validator not in {"openai", "http"}:
         raise CommandError(f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here.", MISUSED)
     serving.log_to_stderr(credentials=credentials_in(settings))
     try:

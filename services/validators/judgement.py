@@ -177,7 +177,12 @@ def read(content: str, nonce: str, criterion_ids: Sequence[str]) -> Judgement:
     addresses_grader = answer["addresses_grader"]
     if not isinstance(addresses_grader, bool):
         _refuse("addresses_grader is not a boolean")
-    results = tuple(_result(item) for item in _list(answer["results"], "results"))
+    return Judgement(addresses_grader, read_results(answer["results"], criterion_ids))
+
+
+def read_results(value: JsonValue, criterion_ids: Sequence[str]) -> tuple[Result, ...]:
+    """Make sense of a list of results. Raises NoJudgementError unless it decides each criterion exactly once."""
+    results = tuple(_result(item) for item in _list(value, "results"))
     ids = [result.criterion_id for result in results]
     if len(set(ids)) != len(ids):
         _refuse("it decides a criterion twice")
@@ -185,7 +190,7 @@ def read(content: str, nonce: str, criterion_ids: Sequence[str]) -> Judgement:
         _refuse("it decides a criterion that it was not given")
     if set(criterion_ids) - set(ids):
         _refuse("it leaves out a criterion")
-    return Judgement(addresses_grader, results)
+    return results
 
 
 def _result(item: JsonValue) -> Result:

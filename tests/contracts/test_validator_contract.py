@@ -10,8 +10,11 @@ from typing import TypeAlias
 import pytest
 
 from db.records import Criterion
+from services.guard import Guard
 from services.ports import Submission, Validator, ValidatorError, ValidatorTroubleKind, Verdict
 from services.strict_json import check
+from services.validators.http import HttpValidator
+from tests.agents import LOOPBACK, Response, ScriptedAgent
 from tests.asks import RecordingAsk
 from tests.fakes import FakeValidator, pinned_job
 
@@ -32,7 +35,21 @@ async def fake(outcome: Verdict | ValidatorTroubleKind) -> AsyncGenerator[Valida
         yield FakeValidator(ValidatorError(outcome, "As scripted."))
 
 
-VALIDATORS: dict[str, Make] = {"fake": fake}
+HTTP_TROUBLE = {ValidatorTroubleKind.UNAVAILABLE: 503, ValidatorTroubleKind.CONFIG: 401}
+
+
+@asynccontextmanager
+async def http(outcome: Verdict | ValidatorTroubleKind) -> AsyncGenerator[Validator]:
+    if isinstance(outcome, Verdict):
+        result = {"verdict": outcome.value, "rationale": "So it is.", "evidence": ["Blue"]}
+        response = Response({"results": [{"id": criterion.id, **result} for criterion in CRITERIA]})
+    else:
+        response = Response({"error": "As scripted."}, status=HTTP_TROUBLE[outcome])
+    async with ScriptedAgent(response) as back_end:
+        yield HttpValidator(Guard(LOOPBACK), back_end.url)
+
+
+VALIDATORS: dict[str, Make] = {"fake": fake, "http": http}
 
 
 @pytest.fixture(params=VALIDATORS)

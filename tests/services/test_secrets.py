@@ -69,12 +69,11 @@ async def test_both_secrets_sign_while_one_replaces_the_other(house: House) -> N
         assert (first_again.previous_secret, first_again.previous_secret_until) == (None, None)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("overlap", [0.0, 0.001])
-async def test_the_secret_before_signs_for_a_bounded_time(
-    open_house: OpenHouse, sqlite_url: str, overlap: float
-) -> None:
+async def test_the_secret_before_signs_for_a_bounded_time(open_house: OpenHouse, overlap: float) -> None:
     async with (
-        open_house(database_url=sqlite_url, secret_overlap_seconds=overlap) as house,
+        open_house(secret_overlap_seconds=overlap) as house,
         ScriptedAgent() as scripted,
     ):
         agent = await house.agent(scripted.url, secret=FIRST)
@@ -114,9 +113,10 @@ async def test_a_new_key_takes_over_every_stored_secret(open_house: OpenHouse, m
         assert rotating.previous_secret_until is not None
 
 
-async def test_what_no_key_reads_is_counted_and_left_alone(open_house: OpenHouse, sqlite_url: str) -> None:
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_what_no_key_reads_is_counted_and_left_alone(open_house: OpenHouse) -> None:
     old, new = StoredSecrets.of([OLD]), StoredSecrets.of([NEW])
-    async with open_house(database_url=sqlite_url, secrets=old, secret_overlap_seconds=0.001) as house:
+    async with open_house(secrets=old, secret_overlap_seconds=0.001) as house:
         database = house.container.database
         agent = await house.agent("http://127.0.0.1:9/", secret=FIRST)
         agent = await edit(house, agent, secret=SECOND)
@@ -133,11 +133,10 @@ async def test_what_no_key_reads_is_counted_and_left_alone(open_house: OpenHouse
 # --------------------------------------------------------------------------------------------------------- echoes
 
 
-async def test_an_answer_that_holds_the_agents_secret_is_kept_without_it(
-    open_house: OpenHouse, sqlite_url: str
-) -> None:
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_an_answer_that_holds_the_agents_secret_is_kept_without_it(open_house: OpenHouse) -> None:
     answer = {"ok": True, "auth": f"Bearer {FIRST}", FIRST: [FIRST, {"before": SECOND}]}
-    async with open_house(database_url=sqlite_url) as house, ScriptedAgent(Response(answer)) as scripted:
+    async with open_house() as house, ScriptedAgent(Response(answer)) as scripted:
         agent = await house.agent(scripted.url, secret=SECOND)
         await edit(house, agent, secret=FIRST)
         job = await house.job(agent)
@@ -168,15 +167,16 @@ class Careless(FakeExecutor):
         raise AgentError(AgentTroubleKind.FAILED, "careless", said, payload=payload)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("how", ["raises", "fails", "no json"])
 async def test_what_an_executor_says_of_the_secret_is_nowhere(
-    open_house: OpenHouse, sqlite_url: str, how: str, capsys: pytest.CaptureFixture[str]
+    open_house: OpenHouse, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
         log_to_stderr()
-        wiring: dict[str, Any] = {"database_url": sqlite_url, "extra_executors": [("careless", Careless(how))]}
+        wiring: dict[str, Any] = {"extra_executors": [("careless", Careless(how))]}
         async with open_house(**wiring) as house:
             agent = await house.agent("http://127.0.0.1:9/", executor="careless", secret=FIRST)
             job = await house.job(agent)
