@@ -332,7 +332,8 @@ def check(arguments: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    names = sorted(path.stem for path in ROOT.glob("benchmarks/[!_]*.py"))
+    found = [*ROOT.glob("benchmarks/[!_]*.py"), *ROOT.glob("benchmarks/[!_]*/__main__.py")]
+    names = sorted(path.parent.name if path.stem == "__main__" else path.stem for path in found)
     if not arguments or arguments[0] not in names:
         sys.exit(f"dev.py: bench NAME, where NAME is one of: {', '.join(names) or '(there are none yet)'}")
     set_up("dev")
