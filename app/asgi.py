@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
@@ -16,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from app.auth import Authentication, Tokens
-from app.container import Container, HttpValidation, Wiring, open_container
+from app.container import Cluster, Container, HttpValidation, Wiring, open_container
 from app.health import Health
 from app.login import Login, OneClick, Person
 from app.middleware import (
@@ -100,6 +101,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             app.state.services = services_of(container)
             drain.runner = container.runner
             health.validator = container.validator_health
+            health.temporal = container.temporal
             yield
             await drain.finished()
 
@@ -118,6 +120,32 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             HTTPException: partial(_http_problem, settings.request_bytes),
             Exception: _bug,
         },
+        lifespan=lifespan,
+    )
+    app.state.drain = drain
+    return app
+
+
+def create_worker(settings: Settings) -> Starlette:
+    """Make the application of a worker: it runs executions of Temporal's and says how it is."""
+    drain = Drain(settings.drain_seconds)
+    health = Health(partial(migrate.is_current, settings.database_url), drain, needs_temporal=True)
+    wiring = replace(wiring_of(settings), temporal=cluster_of(settings), is_worker=True)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        del app
+        async with open_container(wiring) as container:
+            drain.runner = container.runner
+            health.validator = container.validator_health
+            health.temporal = container.temporal
+            yield
+            await drain.finished()
+
+    app = Starlette(
+        routes=[Route("/healthz", health.healthz), Route("/readyz", health.readyz)],
+        middleware=[Middleware(Trace), Middleware(SecureHeaders)],
+        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes), Exception: _bug},
         lifespan=lifespan,
     )
     app.state.drain = drain
@@ -180,6 +208,7 @@ def wiring_of(settings: Settings) -> Wiring:
         redacted_keys=settings.redacted_keys,
         secret_overlap_seconds=settings.agent_secret_overlap_seconds,
         feed_poll_seconds=settings.feed_poll_seconds,
+        temporal=cluster_of(settings) if settings.runner == "temporal" else None,
     )
 
 
@@ -194,6 +223,11 @@ def http_validation_of(settings: Settings) -> HttpValidation | None:
         settings.allowed_validator_networks,
         settings.validator_timeout_seconds,
     )
+
+
+def cluster_of(settings: Settings) -> Cluster:
+    """Where Temporal is."""
+    return Cluster(settings.temporal_address, settings.temporal_namespace, settings.temporal_task_queue)
 
 
 def services_of(container: Container) -> Services:

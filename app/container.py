@@ -25,6 +25,7 @@ from services.lifecycle import Lifecycle
 from services.logs import Logs
 from services.redaction import Redaction
 from services.runners.in_process import InProcess
+from services.runners.temporal import Cluster, Temporal
 from services.sandbox import Sandbox
 from services.validators.checks import Checks
 from services.validators.http import HttpValidator
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
     from services.agents import Secrets
     from services.ports import Executor, Validator
+
+
+__all__ = ["Cluster", "Container", "Wiring", "open_container"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Container:
     logs: Logs
     feed: Feed
     steps: Steps
-    runner: InProcess
+    runner: InProcess | Temporal
+    temporal: Temporal | None
     executors: Mapping[str, Executor]
     validator: Validator
     judge_configured: bool
@@ -97,6 +102,10 @@ class Wiring:
     """Who judges, unless an agent names another."""
     validator: Validator | None = None
     """Judges instead of those."""
+    temporal: Cluster | None = None
+    """Runs what is executed from now on; else, processes do."""
+    is_worker: bool = False
+    """Runs the steps of Temporal's executions."""
 
 
 @asynccontextmanager
@@ -137,7 +146,9 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         settling = Settling(lifecycle, journal)
         validating = Validating(database, journal, settling, Checks(sandbox), validator, validators, wiring.retry)
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
-        runner = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
+        in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
+        temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)
+        runner = temporal or in_process
         jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner, wiring.inputs)
         executions = Executions(
             database,
@@ -150,7 +161,10 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             wiring.retry.deadline_seconds,
             wiring.executions_queued,
         )
-        await stack.enter_async_context(runner.run(steps, wiring.drain_seconds))
+        # In any case: what was started in process is finished in process, whatever is set now.
+        await stack.enter_async_context(in_process.run(steps, wiring.drain_seconds))
+        if temporal is not None:
+            await stack.enter_async_context(temporal.run(steps, wiring.drain_seconds))
         yield Container(
             database=database,
             bus=bus,
@@ -172,8 +186,20 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             feed=Feed(database, bus, wiring.feed_poll_seconds),
             steps=steps,
             runner=runner,
+            temporal=temporal,
             executors=executors,
             validator=validator,
             judge_configured=client is not None or validator is not validators["openai"],
             validator_health=validating.health,
         )
+
+
+def _temporal(wiring: Wiring, cluster: Cluster, database: Database, in_process: InProcess) -> Temporal:
+    return Temporal(
+        database,
+        cluster,
+        in_process,
+        works=wiring.is_worker,
+        lease_seconds=wiring.lease_seconds,
+        capacity=wiring.executions_in_flight,
+    )

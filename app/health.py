@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.responses import JSONResponse
 
@@ -23,6 +23,15 @@ CHECK_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 
 
+class Temporal(Protocol):
+    """What has to be known of the runner that uses it."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be used just now."""
+        ...
+
+
 @dataclass
 class Health:
     """`is_current` says whether the database is at the newest revision, and raises where it is not reachable."""
@@ -30,6 +39,9 @@ class Health:
     is_current: Callable[[], Awaitable[bool]]
     drain: Drain
     validator: ValidatorHealth | None = None
+    temporal: Temporal | None = None
+    needs_temporal: bool = False
+    """Without it, executions only wait; but a worker has nothing to do."""
     _looked_at: float = field(default=-FRESH_SECONDS, init=False)
     _database: dict[str, str] = field(default_factory=dict[str, str], init=False)
     _looking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -42,14 +54,18 @@ class Health:
     async def readyz(self, request: Request) -> JSONResponse:
         """Answer 200 where every check is ok, else 503.
 
-        What is wrong with the validator is told, but takes nobody out of service: executions wait for it.
+        What is wrong with the validator or with Temporal is told, but takes no API out of service: executions wait.
         """
         del request
         # No look at the database on the way out: the answer is known, and must not be late.
         database = {} if self.drain.has_begun else await self._look()
         checks = {**database, "draining": "yes" if self.drain.has_begun else "ok"}
+        temporal = {} if self.temporal is None else {"temporal": self.temporal.problem or "ok"}
+        if self.needs_temporal:
+            checks |= temporal
         ready = all(check == "ok" for check in checks.values())
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+        checks |= temporal
         checks["validator"] = (self.validator and self.validator.problem) or "ok"
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, status)
 

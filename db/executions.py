@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Of an execution that is committed under a lease; without one it is 0, and the first claim raises it to this.
 FIRST_FENCE = 1
+# Owns, in place of a process, what was handed to a workflow engine and is not being worked on just now.
+HANDED_OVER = "handed over"
 IN_ORDER = Key(("number",))
 _LIVE = executions.c.state != ExecutionState.FINISHED
 
@@ -313,9 +315,62 @@ async def reopen(
 
 
 async def claim(tx: Transaction, execution_id: str, owner: str, lease_seconds: float) -> Claimed | None:
-    """Claim one execution that is due, or None where it is not, or its agent has no free slot."""
-    found = await _claim(tx, owner, lease_seconds, 1, executions.c.id == execution_id)
+    """Claim one execution that is due or handed over, or None where it is not, or its agent has no free slot."""
+    due = or_(executions.c.claimable_at <= now(), executions.c.lease_owner == HANDED_OVER)
+    found = await _claim(tx, owner, lease_seconds, 1, executions.c.id == execution_id, due)
     return found[0] if found else None
+
+
+async def hand_over(tx: Transaction, runner: str, seconds: float, patience_seconds: float, limit: int) -> list[Claimed]:
+    """Hand executions to their engine: queued ones whose agent has a free slot, and what it seems to have lost.
+
+    That is what was handed over and not begun in time, and what has been due for longer than the engine's patience.
+    Handed over, it is not due again for `seconds`.
+    """
+    queued = and_(executions.c.state == ExecutionState.QUEUED, executions.c.lease_owner.is_(None))
+    not_begun = executions.c.lease_owner == HANDED_OVER
+    lost = executions.c.claimable_at <= in_seconds(-patience_seconds)
+    which = and_(executions.c.runner == runner, or_(queued, not_begun, lost))
+    return await _claim(tx, HANDED_OVER, seconds, limit, which)
+
+
+async def take_back(tx: Transaction, execution_ids: Sequence[str]) -> None:
+    """What was handed over did not arrive: it is due at once."""
+    statement = (
+        update(executions)
+        .where(executions.c.id.in_(ids_in(tx, execution_ids)), executions.c.lease_owner == HANDED_OVER, _LIVE)
+        .values(lease_owner=None, claimable_at=now())
+    )
+    await tx.connection.execute(statement)
+
+
+async def hand_back(tx: Transaction, execution_id: str, owner: str, seconds: float) -> None:
+    """The owner has done a step, if it still is the owner: the engine decides who does the next one."""
+    statement = (
+        update(executions)
+        .where(executions.c.id == execution_id, executions.c.lease_owner == owner, _LIVE)
+        .values(lease_owner=HANDED_OVER, claimable_at=in_seconds(seconds))
+    )
+    await tx.connection.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a live execution stands: whose it is, and in how many seconds it may be claimed."""
+
+    answered: bool
+    handed_over: bool
+    due_seconds: float
+
+
+async def standing(tx: Transaction, execution_id: str) -> Standing | None:
+    """Where an execution stands; None where it is finished or unknown."""
+    statement = select(executions.c.answered, executions.c.lease_owner, executions.c.claimable_at, now())
+    row = (await tx.connection.execute(statement.where(executions.c.id == execution_id, _LIVE))).one_or_none()
+    if row is None:
+        return None
+    answered, owner, claimable_at, present = row
+    return Standing(answered, owner == HANDED_OVER, (claimable_at - present).total_seconds())
 
 
 async def claim_due(
@@ -337,7 +392,12 @@ async def claim_due(
 
 
 async def _claim(
-    tx: Transaction, owner: str, lease_seconds: float, limit: int, which: ColumnElement[bool]
+    tx: Transaction,
+    owner: str,
+    lease_seconds: float,
+    limit: int,
+    which: ColumnElement[bool],
+    due_when: ColumnElement[bool] | None = None,
 ) -> list[Claimed]:
     has_slot = select(agent_slots.c.number).where(agent_slots.c.execution_id == executions.c.id).exists()
     free_slot = (
@@ -355,7 +415,7 @@ async def _claim(
         .where(
             which,
             _LIVE,
-            executions.c.claimable_at <= now(),
+            executions.c.claimable_at <= now() if due_when is None else due_when,
             or_(executions.c.state != ExecutionState.QUEUED, has_slot, free_slot),
         )
         .order_by(executions.c.claimable_at)
@@ -377,7 +437,9 @@ async def _claim(
             lease_owner=owner,
             claimable_at=in_seconds(lease_seconds),
             fence=executions.c.fence + 1,
-            takeovers=executions.c.takeovers + case((executions.c.lease_owner.is_(None), 0), else_=1),
+            # Nobody was interrupted where nobody had it.
+            takeovers=executions.c.takeovers
+            + case((or_(executions.c.lease_owner.is_(None), executions.c.lease_owner == HANDED_OVER), 0), else_=1),
         )
         .returning(executions.c.id, executions.c.fence)
     )

@@ -6,6 +6,7 @@ import pytest
 
 from db.session import Database
 from tests.databases import PostgreSQL, SQLite, postgresql_server, scratch_directory
+from tests.temporal_server import TemporalServer, temporal_server
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,13 @@ def sqlite() -> Generator[SQLite]:
 def postgresql() -> Generator[PostgreSQL]:
     with postgresql_server() as server_url, PostgreSQL.on(server_url) as databases:
         yield databases
+
+
+@pytest.fixture(scope="session")
+def temporal() -> Generator[TemporalServer]:
+    """A Temporal server; tests share it and use task queues of their own."""
+    with scratch_directory("temporal") as directory, temporal_server(directory) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from socket import socket
 from typing import Annotated
 
 from cyclopts import Parameter, validators
 
 from app import serving
-from app.asgi import create_app
+from app.asgi import create_app, create_worker
 from app.commands import MISUSED, CommandError, say
 from app.commands.database import migrate
 from app.secrets import credentials_in
-from app.settings import LOOPBACK, load
+from app.settings import LOOPBACK, Settings, load
 
 PORTS = validators.Number(gte=0, lte=65_535)
 
@@ -23,8 +24,35 @@ def serve(
 ) -> None:
     """Serve the API and the pages, and run executions. SIGTERM drains."""
     settings = load(host)
-    if settings.runner != "in_process":
-        raise CommandError("SIGNOFF_RUNNER: the Temporal runner is not there yet; use in_process.", MISUSED)
+    sockets = _ready(settings, host, port)
+    app = create_app(settings, migrates=False)
+    address = _address(host, sockets[0])
+    server = serving.server_for(app, app.state.drain, settings)
+    server.on_started = lambda: say(f"Signoff serves at {address}/graphql (Ctrl-C ends)", to_stderr=True)
+    server.run(sockets)
+
+
+def worker(
+    *,
+    host: Annotated[str, Parameter(help="Where health and metrics are served.")] = LOOPBACK,
+    port: Annotated[int, Parameter(help="0 takes a free one.", validator=PORTS)] = 8001,
+) -> None:
+    """Run executions for the Temporal runner; health and metrics only. SIGTERM drains."""
+    # Nobody is let in by a name here, so none has to be known.
+    settings = load(LOOPBACK)
+    sockets = _ready(settings, host, port)
+    app = create_worker(settings)
+    address = _address(host, sockets[0])
+    server = serving.server_for(app, app.state.drain, settings)
+    queue = f"{settings.temporal_task_queue!r} at {settings.temporal_address}"
+    server.on_started = lambda: say(
+        f"Signoff works on {queue}, health at {address}/readyz (Ctrl-C ends)", to_stderr=True
+    )
+    server.run(sockets)
+
+
+def _ready(settings: Settings, host: str, port: int) -> list[socket]:
+    """Make sure that what is set is there, begin to log, take the port, and migrate. Raises CommandError."""
     if settings.jwks_url is not None:
         raise CommandError("SIGNOFF_JWKS_URL: an identity provider's tokens are not read yet.", MISUSED)
     if settings.validator not in {"openai", "http"}:
@@ -36,14 +64,9 @@ def serve(
         why = error.strerror or str(error)
         raise CommandError(f"cannot listen on {host}:{port}: {why}. Another port: --port N") from None
     migrate(settings)
-    app = create_app(settings, migrates=False)
+    return sockets
+
+
+def _address(host: str, bound: socket) -> str:
     name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{serving.port_of(sockets[0])}"
-    server = serving.server_for(app, app.state.drain, settings)
-    server.on_started = lambda: say(f"Signoff serves at {address}/graphql (Ctrl-C ends)", to_stderr=True)
-    server.run(sockets)
-
-
-def worker() -> None:
-    """Run executions for the Temporal runner; health and metrics only."""
-    raise CommandError("the Temporal runner is not there yet: `signoff serve` runs executions itself.", MISUSED)
+    return f"http://{name}:{serving.port_of(bound)}"

@@ -86,22 +86,28 @@ class Steps:
 
     async def run(self, claim: Claim) -> None:
         """Go on with an execution until it is finished, waits for its validator, or is no longer this process's."""
+        while await self.step(claim):
+            pass
+
+    async def step(self, claim: Claim) -> bool:
+        """Do the next step; returns whether there may be another one for this claim."""
         try:
-            while True:
-                async with self.database.read() as tx:
-                    run = await execution_rows.run(tx, claim.execution_id)
-                if run is None or run.fence != claim.fence or run.execution.state is ExecutionState.FINISHED:
-                    return
-                current_trace_id.set(run.trace_id)
-                if run.takeovers > LARGEST_TAKEOVERS:
-                    await self._give_up(claim, run)
-                elif not run.answered:
-                    await self._call_agent(claim, run)
-                else:
-                    await self.validating.validate(claim, run)
-                    return
+            async with self.database.read() as tx:
+                run = await execution_rows.run(tx, claim.execution_id)
+            if run is None or run.fence != claim.fence or run.execution.state is ExecutionState.FINISHED:
+                return False
+            current_trace_id.set(run.trace_id)
+            if run.takeovers > LARGEST_TAKEOVERS:
+                await self._give_up(claim, run)
+            elif not run.answered:
+                await self._call_agent(claim, run)
+            else:
+                await self.validating.validate(claim, run)
+                return False
         except LostError:
             self.counters.lost_claims += 1
+            return False
+        return True
 
     # ------------------------------------------------------------------------------------------------- the agent
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from db import executions as execution_rows
 from services.executions.claims import Claim
 from services.ports import FIRST_FENCE, Reservation
+from services.runners.leases import Leases
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,24 +26,6 @@ log = logging.getLogger(__name__)
 NAME = "in_process"
 # How long at most until an execution is noticed that another process left behind, beyond its lease.
 SWEEP_SECONDS = 1.0
-# Leave a margin before the database's expiry: clocks tick differently, and a send takes a moment to start.
-_LEASE_MARGIN = 0.1
-
-
-@dataclass
-class _Lease:
-    """The process's hold on one execution, until a moment of its own monotonic clock."""
-
-    until: float
-
-    def holds(self) -> bool:
-        return time.monotonic() < self.until
-
-
-@dataclass
-class _Running:
-    lease: _Lease
-    task: asyncio.Task[None]
 
 
 @dataclass
@@ -58,7 +41,7 @@ class InProcess:
     """What is run; set by `run`, since the steps know the services that know the runner."""
 
     def __post_init__(self) -> None:
-        self._running: dict[str, _Running] = {}
+        self._leases = Leases(self.database, self.owner, self.lease_seconds)
         self._reserved = 0
         self._work = asyncio.Event()
         self._accepting = False
@@ -82,15 +65,15 @@ class InProcess:
             self._work.set()
             return
         self._unreserve()
-        if self._accepting and execution_id not in self._running:
+        if self._accepting and self._leases.get(execution_id) is None:
             self._spawn(execution_id, FIRST_FENCE, reservation.taken_at)
         # Else the process is stopping: its leases are given up, and another one takes over.
 
     def interrupt(self, execution_id: str) -> None:
         """Stop working on an execution that was ended from outside."""
-        running = self._running.get(execution_id)
-        if running is not None:
-            running.task.cancel()
+        held = self._leases.get(execution_id)
+        if held is not None:
+            held.task.cancel()
 
     # ------------------------------------------------------------------------------------------------------ working
 
@@ -102,7 +85,7 @@ class InProcess:
     @property
     def in_flight(self) -> int:
         """How many executions this process works on, or has made room for."""
-        return len(self._running) + self._reserved
+        return len(self._leases) + self._reserved
 
     @asynccontextmanager
     async def run(self, steps: Steps, drain_seconds: float) -> AsyncGenerator[None]:
@@ -115,7 +98,7 @@ class InProcess:
         self._accepting = True
         drained = asyncio.Event()
         claiming = asyncio.create_task(self._claim_work())
-        renewing = asyncio.create_task(self._renew_leases(drained))
+        renewing = asyncio.create_task(self._leases.keep(drained))
         try:
             yield
         finally:
@@ -125,7 +108,7 @@ class InProcess:
             await self._drain(drain_seconds)
             drained.set()
             await renewing
-            await self._release()
+            await self._leases.release()
 
     def stop_accepting(self) -> None:
         """Begin to drain: nothing new is started here from now on."""
@@ -134,7 +117,7 @@ class InProcess:
         self._work.set()
 
     async def _drain(self, seconds: float) -> None:
-        tasks = [running.task for running in self._running.values()]
+        tasks = self._leases.tasks
         if not tasks:
             return
         _, unfinished = await asyncio.wait(tasks, timeout=seconds)
@@ -142,18 +125,10 @@ class InProcess:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
 
-    async def _release(self) -> None:
-        try:
-            async with self.database.begin() as tx:
-                await execution_rows.release(tx, self.owner)
-        except Exception:
-            # The leases expire by themselves; another process only comes later.
-            log.exception("leases were not released")
-
     def _spawn(self, execution_id: str, fence: int, claimed_at: float) -> None:
-        lease = _Lease(claimed_at + self.lease_seconds * (1 - _LEASE_MARGIN))
-        task = asyncio.create_task(self._run_one(Claim(execution_id, fence, lease)), name=execution_id)
-        self._running[execution_id] = _Running(lease, task)
+        lease = self._leases.lease(claimed_at)
+        claim = Claim(execution_id, fence, lease)
+        self._leases.hold(claim, lease, asyncio.create_task(self._run_one(claim), name=execution_id))
 
     async def _run_one(self, claim: Claim) -> None:
         try:
@@ -164,9 +139,7 @@ class InProcess:
             # A bug, or the database is away. The lease is not renewed any more: the execution is taken over.
             log.exception("execution %s stopped", claim.execution_id)
         finally:
-            running = self._running.get(claim.execution_id)
-            if running is not None and running.task is asyncio.current_task():
-                del self._running[claim.execution_id]
+            self._leases.drop(claim.execution_id, asyncio.current_task())
             self._work.set()
 
     async def _claim_work(self) -> None:
@@ -190,7 +163,7 @@ class InProcess:
         claimed_at = time.monotonic()
         async with self.database.begin() as tx:
             claimed = await execution_rows.claim_due(
-                tx, self.name, self.owner, self.lease_seconds, min(room, 100), running=list(self._running)
+                tx, self.name, self.owner, self.lease_seconds, min(room, 100), running=list(self._leases)
             )
             next_due = await execution_rows.next_due_seconds(tx, self.name)
         for item in claimed:
@@ -199,26 +172,3 @@ class InProcess:
             return 0.0
         # Not below a moment: what is due but has no free slot would else be looked for without a pause.
         return min(SWEEP_SECONDS, max(0.05, next_due if next_due is not None else SWEEP_SECONDS))
-
-    async def _renew_leases(self, drained: asyncio.Event) -> None:
-        """Renew every third of the lease; whatever is no longer this process's is let go."""
-        while not drained.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.lease_seconds / 3):
-                    await drained.wait()
-                    return
-            if not self._running:
-                continue
-            running = dict(self._running)
-            asked_at = time.monotonic()
-            try:
-                async with self.database.begin(urgent=True) as tx:
-                    kept = await execution_rows.renew(tx, self.owner, list(running), self.lease_seconds)
-            except Exception:
-                log.exception("leases were not renewed")
-                continue
-            for execution_id, item in running.items():
-                if execution_id in kept:
-                    item.lease.until = asked_at + self.lease_seconds * (1 - _LEASE_MARGIN)
-                elif not item.task.done() and self._running.get(execution_id) is item:
-                    item.task.cancel()

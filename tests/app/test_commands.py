@@ -58,8 +58,7 @@ def test_a_token_is_alone_on_the_last_line(tmp_path: Path) -> None:
     [
         (("serve",), {"SIGNOFF_LEASE_SECONDS": "soon"}, 2, "SIGNOFF_LEASE_SECONDS: "),
         (("serve", "--host", "0.0.0.0"), {}, 2, "SIGNOFF_SECRET_KEY: needed"),  # noqa: S104
-        (("serve",), {"SIGNOFF_RUNNER": "temporal"}, 2, "not there yet"),
-        (("worker",), {}, 2, "not there yet"),
+        (("worker",), {"SIGNOFF_RUNNER": "threads"}, 2, "'in_process' or 'temporal'"),
         (("migrate",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db"}, 1, "unable to open database"),
         (("token", "--subject", "ines", "--role", "boss"), {}, 2, "--role"),
         (("purge", "--older-than", "old"), {}, 2, "no duration"),

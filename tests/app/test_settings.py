@@ -162,9 +162,6 @@ def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
 NOT_YET = {
     "jwt_issuer",
     "jwt_audience",
-    "temporal_address",
-    "temporal_namespace",
-    "temporal_task_queue",
     "mutations_per_minute",
     "mutations_burst",
 }

@@ -301,3 +301,81 @@ async def test_only_a_finished_execution_is_opened_again_under_a_new_fence(datab
 
 async def _reopened(tx: Transaction, execution_id: str, job: Any) -> Run | None:
     return await executions.reopen(tx, execution_id, job, runner=RUNNER, deadline_seconds=60, trace_id=None)
+
+
+# -------------------------------------------------------------------------------------------- handing over to an engine
+
+
+async def hand_over(database: Database, seconds: float = 60, patience: float = 30) -> list[str]:
+    async with database.begin() as tx:
+        handed = await executions.hand_over(tx, RUNNER, seconds, patience, 100)
+    return [item.execution_id for item in handed]
+
+
+async def test_what_is_queued_is_handed_over_once_with_a_slot(database: Database) -> None:
+    _, queued = await make_queued(database, 3, max_concurrent_executions=2)
+
+    assert await hand_over(database) == list(queued[:2])
+    assert await hand_over(database) == []
+    assert await held(database) == 2
+
+
+async def test_what_was_handed_over_is_claimed_by_id_at_once_and_no_take_over_is_counted(database: Database) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+
+    assert await claim(database, "a sweeper") == []
+    async with database.begin() as tx:
+        assert await executions.claim(tx, execution_id, "a worker", LEASE) is not None
+        assert await executions.claim(tx, execution_id, "another", LEASE) is None
+    assert (await get(database, execution_id)).takeovers == 0
+
+
+async def test_what_was_not_begun_in_time_is_handed_over_again(database: Database) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+    async with database.begin() as tx:
+        await age(tx, execution_id, 1)
+
+    assert await hand_over(database) == [execution_id]
+    assert (await get(database, execution_id)).takeovers == 0
+
+
+async def test_what_a_worker_left_behind_is_handed_over_once_patience_is_spent(database: Database) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+    async with database.begin() as tx:
+        await executions.claim(tx, execution_id, "a worker", LEASE)
+        await age(tx, execution_id, 1)
+    assert await hand_over(database) == []
+    async with database.begin() as tx:
+        await age(tx, execution_id, 60)
+
+    assert await hand_over(database) == [execution_id]
+    assert (await get(database, execution_id)).takeovers == 1
+
+
+async def test_what_did_not_arrive_is_due_again_and_keeps_its_slot(database: Database) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+    async with database.begin() as tx:
+        await executions.take_back(tx, [execution_id])
+
+    assert await held(database) == 1
+    assert await hand_over(database) == [execution_id]
+
+
+async def test_only_its_owner_hands_an_execution_back(database: Database) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+    async with database.begin() as tx:
+        await executions.claim(tx, execution_id, "a worker", LEASE)
+        await executions.hand_back(tx, execution_id, "another", 60)
+        standing = await executions.standing(tx, execution_id)
+        assert standing is not None
+        assert not standing.handed_over
+        await executions.hand_back(tx, execution_id, "a worker", 60)
+        standing = await executions.standing(tx, execution_id)
+        assert standing is not None
+        assert standing.handed_over
+        assert 50 < standing.due_seconds <= 60

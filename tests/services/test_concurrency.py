@@ -261,8 +261,8 @@ def die(house: House) -> None:
     """As a SIGKILL would leave it: nothing is released, nothing is renewed, what runs stops."""
     runner = house.container.runner
     runner.stop_accepting()
-    runner.owner = "nobody"  # so that closing the house releases nothing
-    for running in runner._running.values():  # noqa: SLF001 - its tasks are nobody else's
+    runner._leases.owner = "nobody"  # noqa: SLF001 - so that closing the house releases nothing
+    for running in runner._leases._held.values():  # noqa: SLF001 - its tasks are nobody else's
         running.task.cancel()
 
 

@@ -330,7 +330,7 @@ class Life(RuleBasedStateMachine):
         async def nothing() -> None:
             return None
 
-        self.container.runner._release = nothing  # type: ignore[method-assign]  # noqa: SLF001
+        self.container.runner._leases.release = nothing  # type: ignore[method-assign]  # noqa: SLF001
         await self.stack.aclose()
         self.stack = AsyncExitStack()
         database = Database.open(self.url)
