@@ -1,17 +1,21 @@
-import { useEffect, useState } from "react";
-import { ViewerDocument } from "./gql/graphql";
-
+import { MantineProvider } from "@mantine/core";
+import { QueryClientProvider } from "@tanstack/react-query";
+import { Pages } from "./Pages";
+import { queries } from "./queries";
+import { colorScheme, theme } from "./shared/theme";
 
 export function App() {
-  const [name, setName] = useState<string>();
-  useEffect(() => {
-    void fetch("/graphql", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ query: ViewerDocument.toString() }),
-    })
-      .then((response) => response.json())
-      .then((answer: { data?: { viewer?: { displayName: string } } }) => setName(answer.data?.viewer?.displayName));
-  }, []);
-  return <h1>Signoff {name}</h1>;
+  return (
+    <MantineProvider
+      theme={theme}
+      defaultColorScheme="auto"
+      colorSchemeManager={colorScheme}
+      withCssVariables={false}
+      withGlobalClasses={false}
+    >
+      <QueryClientProvider client={queries}>
+        <Pages />
+      </QueryClientProvider>
+    </MantineProvider>
+  );
 }

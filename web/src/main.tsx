@@ -1,3 +1,6 @@
+import "./shared/mantine.css";
+import "./tokens.css";
+import "./base.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./App";

@@ -1,0 +1,78 @@
+import { Button } from "@mantine/core";
+import { useQueryClient } from "@tanstack/react-query";
+import { IconLogout } from "@tabler/icons-react";
+import type { ReactNode } from "react";
+import { Link, useLocation } from "wouter";
+import icon from "./icon.svg";
+import classes from "./Shell.module.css";
+import { OfflineBar } from "./shared/OfflineBar";
+import { SchemeToggle } from "./shared/SchemeToggle";
+import { signOut } from "./session/signIn";
+import { useViewer } from "./session/useViewer";
+
+/** What surrounds every page of somebody who is signed in. */
+export function Shell({ children }: { children: ReactNode }) {
+  const viewer = useViewer();
+  return (
+    <>
+      <a href="#main" className={classes.skip}>
+        Skip to the content
+      </a>
+      <header className={classes.header}>
+        <div className={classes.bar}>
+          <Link href="/" className={classes.brand}>
+            <img src={icon} alt="" width={24} height={24} />
+            <span>Signoff</span>
+          </Link>
+          <nav aria-label="Pages" className={classes.nav}>
+            {viewer.role === "ADMIN" ? (
+              <>
+                <NavLink href="/admin/jobs">Jobs</NavLink>
+                <NavLink href="/admin/agents">Agents</NavLink>
+              </>
+            ) : (
+              <NavLink href="/jobs">Jobs</NavLink>
+            )}
+            <a href="/graphql">API</a>
+          </nav>
+          <div className={classes.person}>
+            <span className={classes.name}>
+              {viewer.displayName}
+              {viewer.role === "ADMIN" && <span className={classes.role}>Admin</span>}
+            </span>
+            <SchemeToggle />
+            <SignOutButton />
+          </div>
+        </div>
+      </header>
+      <OfflineBar />
+      <main id="main" className={classes.main}>
+        {children}
+      </main>
+    </>
+  );
+}
+
+function NavLink({ href, children }: { href: string; children: ReactNode }) {
+  const [path] = useLocation();
+  return (
+    <Link href={href} aria-current={path.startsWith(href) ? "page" : undefined}>
+      {children}
+    </Link>
+  );
+}
+
+function SignOutButton() {
+  const queries = useQueryClient();
+  const [, go] = useLocation();
+  const leave = async () => {
+    await signOut();
+    go("/login");
+    queries.clear();
+  };
+  return (
+    <Button size="compact-sm" variant="subtle" color="gray" leftSection={<IconLogout size={16} aria-hidden />} onClick={leave}>
+      <span className={classes.leave}>Sign out</span>
+    </Button>
+  );
+}

@@ -1,0 +1,54 @@
+import { NativeSelect } from "@mantine/core";
+import { useState } from "react";
+import type { AttemptFragment } from "../gql/graphql";
+import classes from "./AnswerDifference.module.css";
+import { difference, isUnchanged, type Line } from "./difference";
+
+const SIGNS = { same: " ", added: "+", removed: "−" } as const;
+
+/** What an answer has other than the one before. */
+export function AnswerDifference({ attempts }: { attempts: AttemptFragment[] }) {
+  const [chosen, setChosen] = useState<string | null>(null);
+  const pairs = attempts.slice(1).map((after, index) => ({ before: attempts[index] as AttemptFragment, after }));
+  const pair = pairs.find(({ after }) => after.id === chosen) ?? pairs.at(-1);
+  if (!pair) return null;
+  const lines = difference(pair.before.answer, pair.after.answer);
+  return (
+    <div className={classes.difference}>
+      <div className={classes.header}>
+        <h3>What changed in the answer</h3>
+        <NativeSelect
+          size="xs"
+          aria-label="Which answers are compared"
+          value={pair.after.id}
+          onChange={(event) => setChosen(event.currentTarget.value)}
+          data={pairs.toReversed().map(({ before, after }) => ({
+            value: after.id,
+            label: `Attempt ${before.number} → ${after.number}`,
+          }))}
+        />
+      </div>
+      {lines === null && <p className={classes.quiet}>The answers are too long to compare here.</p>}
+      {lines !== null && isUnchanged(lines) && <p className={classes.quiet}>Nothing: both answers are the same.</p>}
+      {lines !== null && !isUnchanged(lines) && <Lines lines={lines} />}
+    </div>
+  );
+}
+
+function Lines({ lines }: { lines: Line[] }) {
+  return (
+    <pre className={classes.lines} tabIndex={0} aria-label="Changed lines">
+      {lines.map((line, index) =>
+        line.kind === "gap" ? (
+          <span key={index} className={classes.gap}>
+            {`⋯ ${line.count} unchanged\n`}
+          </span>
+        ) : (
+          <span key={index} data-kind={line.kind}>
+            {`${SIGNS[line.kind]} ${line.text}\n`}
+          </span>
+        ),
+      )}
+    </pre>
+  );
+}

@@ -1,0 +1,33 @@
+import { Button } from "@mantine/core";
+import { type FormEvent, useState } from "react";
+import type { JobPartsFragment } from "../gql/graphql";
+import { Dialog } from "../shared/Dialog";
+import { Trouble } from "../shared/Trouble";
+import { AgentSelect } from "./AgentSelect";
+import classes from "./JobForm.module.css";
+import { useAssign } from "./useJobAction";
+
+export function AssignDialog({ job, onClose }: { job: JobPartsFragment; onClose: () => void }) {
+  const [agentId, setAgentId] = useState(job.agent?.id ?? "");
+  const assign = useAssign(job.id);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    assign.mutate({ agentId, expectedRevision: job.revision }, { onSuccess: onClose });
+  };
+  return (
+    <Dialog title={job.agent ? "Change the agent" : "Assign an agent"} onClose={onClose}>
+      <form onSubmit={submit} className={classes.form}>
+        <AgentSelect value={agentId} onChange={setAgentId} />
+        <Trouble error={assign.error} />
+        <div className={classes.buttons}>
+          <Button type="submit" loading={assign.isPending} disabled={agentId === ""}>
+            Assign
+          </Button>
+          <Button variant="default" onClick={onClose}>
+            Cancel
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,23 @@
+import type { JobPartsFragment } from "../gql/graphql";
+import { Dialog } from "../shared/Dialog";
+import { draftOf, type JobFields } from "./draft";
+import { JobForm } from "./JobForm";
+import { useUpdate } from "./useJobAction";
+
+export function EditDialog({ job, onClose }: { job: JobPartsFragment; onClose: () => void }) {
+  const update = useUpdate(job.id);
+  const save = (fields: JobFields) =>
+    update.mutate({ ...fields, expectedRevision: job.revision }, { onSuccess: onClose });
+  return (
+    <Dialog title="Edit the job" size="xl" onClose={onClose}>
+      <JobForm
+        initial={draftOf(job)}
+        submitLabel="Save"
+        pending={update.isPending}
+        error={update.error}
+        onSubmit={save}
+        onCancel={onClose}
+      />
+    </Dialog>
+  );
+}

@@ -1,0 +1,93 @@
+import { Button } from "@mantine/core";
+import { IconPencil, IconPlayerPlayFilled, IconPlayerStop, IconRefresh, IconRobot } from "@tabler/icons-react";
+import type { JobPartsFragment } from "../gql/graphql";
+import { StatusBadge } from "../shared/Badge";
+import { Trouble } from "../shared/Trouble";
+import type { OpenDialog } from "./JobPage";
+import { Progress } from "./Progress";
+import classes from "./StatusCard.module.css";
+import { standingOf } from "./standing";
+import { pressOf, useCancel, useExecute, useRetryValidation } from "./useJobAction";
+
+const STARTING = { tone: "running", headline: "Starting", detail: "The job is handed over." } as const;
+
+/** Where the job stands, why, and what to press. */
+export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog: OpenDialog) => void }) {
+  const execute = useExecute(job.id);
+  const retry = useRetryValidation(job.id);
+  const cancel = useCancel(job.id);
+  const actions = [execute, retry, cancel];
+  const may = new Set(job.availableActions);
+  const running = job.status === "IN_EXECUTION";
+  const standing = execute.isPending && !running ? STARTING : standingOf(job);
+  // A refusal stays until something else is tried.
+  const run = (action: () => void) => {
+    for (const { reset } of actions) reset();
+    action();
+  };
+  const canValidate = may.has("RETRY_VALIDATION");
+  return (
+    <section className={classes.card} data-tone={standing.tone} aria-labelledby="standing">
+      <div className={classes.standing}>
+        <div className={classes.words}>
+          <StatusBadge status={job.status} />
+          <div aria-live="polite">
+            <h2 id="standing">{standing.headline}</h2>
+            <p className={classes.detail}>{standing.detail}</p>
+          </div>
+        </div>
+        <div className={classes.actions}>
+          {may.has("EXECUTE") && (
+            <Button
+              size="md"
+              variant={canValidate ? "default" : "filled"}
+              leftSection={<IconPlayerPlayFilled size={16} aria-hidden />}
+              loading={execute.isPending}
+              onClick={() => run(() => execute.mutate(pressOf(job)))}
+            >
+              {job.latestExecution ? "Execute again" : "Execute"}
+            </Button>
+          )}
+          {canValidate && (
+            <Button
+              size="md"
+              leftSection={<IconRefresh size={16} aria-hidden />}
+              loading={retry.isPending}
+              onClick={() => run(() => retry.mutate())}
+            >
+              {running ? "Validate now" : "Validate again"}
+            </Button>
+          )}
+          {may.has("ASSIGN") && (
+            <Button
+              size="md"
+              variant={job.agent ? "default" : "filled"}
+              leftSection={<IconRobot size={16} aria-hidden />}
+              onClick={() => open("assign")}
+            >
+              {job.agent ? "Change agent" : "Assign an agent"}
+            </Button>
+          )}
+          {may.has("EDIT") && (
+            <Button size="md" variant="default" leftSection={<IconPencil size={16} aria-hidden />} onClick={() => open("edit")}>
+              Edit
+            </Button>
+          )}
+          {may.has("CANCEL") && (
+            <Button
+              size="md"
+              variant="default"
+              leftSection={<IconPlayerStop size={16} aria-hidden />}
+              loading={cancel.isPending}
+              onClick={() => run(() => cancel.mutate(job.latestExecution?.id ?? null))}
+            >
+              Cancel
+            </Button>
+          )}
+        </div>
+      </div>
+      {(running || execute.isPending) && <Progress execution={running ? job.latestExecution : null} />}
+      {actions.map(({ error }, index) => error && <Trouble key={index} error={error} />)}
+    </section>
+  );
+}

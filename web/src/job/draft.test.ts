@@ -1,0 +1,41 @@
+import { expect, test } from "vitest";
+import type { JobPartsFragment } from "../gql/graphql";
+import { draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem } from "./draft";
+
+const job = {
+  title: "Contacts",
+  description: "All of them",
+  input: { thread: "…" },
+  acceptanceCriteria: [
+    { id: "c1", text: "Three numbers", required: true, expression: "size(answer.phones) == 3", jsonSchema: null },
+    { id: "c2", text: "Four people", required: false, expression: null, jsonSchema: { minItems: 4 } },
+    { id: "c3", text: "Friendly", required: true, expression: null, jsonSchema: null },
+  ],
+} as unknown as JobPartsFragment;
+
+test("a job that was opened and not changed is sent as it was", () => {
+  expect(fieldsOf(draftOf(job))).toEqual({
+    title: "Contacts",
+    description: "All of them",
+    input: { thread: "…" },
+    acceptanceCriteria: [
+      { id: "c1", text: "Three numbers", required: true, check: { expression: "size(answer.phones) == 3" } },
+      { id: "c2", text: "Four people", required: false, check: { jsonSchema: { minItems: 4 } } },
+      { id: "c3", text: "Friendly", required: true, check: null },
+    ],
+  });
+});
+
+test("a new criterion has no id", () => {
+  expect(fieldsOf(emptyDraft()).acceptanceCriteria).toEqual([{ text: "", required: true, check: null }]);
+});
+
+test("what is not JSON says so and is not sent", () => {
+  expect(jsonProblem('{"a": 1}')).toBeNull();
+  expect(jsonProblem(" ")).toBe("JSON is missing here");
+  expect(jsonProblem('{"a": }')).toMatch(/^Not JSON yet: /);
+  const draft = draftOf(job);
+  expect(isSendable(draft)).toBe(true);
+  expect(isSendable({ ...draft, input: "{" })).toBe(false);
+  expect(isSendable({ ...draft, criteria: draft.criteria.map((each) => ({ ...each, check: "jsonSchema", rule: "{" })) })).toBe(false);
+});

@@ -1,0 +1,85 @@
+import type { CriterionInput, JobPartsFragment } from "../gql/graphql";
+
+/** A job as it stands in the form: what people type, not yet what is sent. */
+export interface Draft {
+  title: string;
+  description: string;
+  input: string;
+  criteria: CriterionDraft[];
+}
+
+export type Check = "judged" | "expression" | "jsonSchema";
+
+export interface CriterionDraft {
+  key: string;
+  /** Of a criterion that exists already. */
+  id: string | null;
+  text: string;
+  required: boolean;
+  check: Check;
+  /** The expression or the schema. */
+  rule: string;
+}
+
+export const emptyCriterion = (): CriterionDraft => ({
+  key: crypto.randomUUID(),
+  id: null,
+  text: "",
+  required: true,
+  check: "judged",
+  rule: "",
+});
+
+export const emptyDraft = (): Draft => ({ title: "", description: "", input: "{}", criteria: [emptyCriterion()] });
+
+export const draftOf = (job: JobPartsFragment): Draft => ({
+  title: job.title,
+  description: job.description,
+  input: JSON.stringify(job.input, null, 2),
+  criteria: job.acceptanceCriteria.map(({ id, text, required, expression, jsonSchema }) => ({
+    key: id,
+    id,
+    text,
+    required,
+    check: expression ? "expression" : jsonSchema !== null ? "jsonSchema" : "judged",
+    rule: expression ?? (jsonSchema !== null ? JSON.stringify(jsonSchema, null, 2) : ""),
+  })),
+});
+
+/** Why a text is not JSON, said for whoever typed it; null where it is. */
+export function jsonProblem(text: string): string | null {
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message.replace(/ in JSON at .*| \(line.*| is not valid JSON$/s, "") : "";
+    return text.trim() === "" ? "JSON is missing here" : `Not JSON yet: ${reason}`;
+  }
+}
+
+/** Whether everything that has to be JSON is: the service says the rest. */
+export function isSendable({ input, criteria }: Draft): boolean {
+  return (
+    jsonProblem(input) === null &&
+    criteria.every(({ check, rule }) => check !== "jsonSchema" || jsonProblem(rule) === null)
+  );
+}
+
+export interface JobFields {
+  title: string;
+  description: string;
+  input: unknown;
+  acceptanceCriteria: CriterionInput[];
+}
+
+export const fieldsOf = ({ title, description, input, criteria }: Draft): JobFields => ({
+  title,
+  description,
+  input: JSON.parse(input),
+  acceptanceCriteria: criteria.map(({ id, text, required, check, rule }) => ({
+    ...(id === null ? {} : { id }),
+    text,
+    required,
+    check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: JSON.parse(rule) },
+  })),
+});

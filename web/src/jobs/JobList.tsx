@@ -1,0 +1,76 @@
+import { Button, Skeleton } from "@mantine/core";
+import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
+import { Link } from "wouter";
+import type { JobRowFragment, JobsQuery } from "../gql/graphql";
+import { StatusBadge } from "../shared/Badge";
+import { Empty } from "../shared/Empty";
+import { Moment } from "../shared/Moment";
+import { Trouble } from "../shared/Trouble";
+import classes from "./JobList.module.css";
+
+interface JobListProps {
+  query: UseInfiniteQueryResult<InfiniteData<JobsQuery>>;
+  isFiltered: boolean;
+  onNew: () => void;
+}
+
+export function JobList({ query, isFiltered, onNew }: JobListProps) {
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = query;
+  if (isPending) return <Rows />;
+  const rows = data?.pages.flatMap(({ jobs }) => jobs.nodes) ?? [];
+  return (
+    <>
+      <Trouble error={error} onRetry={() => void refetch()} />
+      {data && rows.length === 0 && (
+        <Empty title={isFiltered ? "No job meets these filters" : "You have no jobs yet"}>
+          {!isFiltered && <Button onClick={onNew}>Create the first one</Button>}
+        </Empty>
+      )}
+      <ul>
+        {rows.map((job) => (
+          <li key={job.id} className={classes.row}>
+            <JobLine job={job} />
+          </li>
+        ))}
+      </ul>
+      {hasNextPage && (
+        <div className={classes.more}>
+          <Button variant="default" loading={isFetchingNextPage} onClick={() => void fetchNextPage()}>
+            Show more
+          </Button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function JobLine({ job }: { job: JobRowFragment }) {
+  return (
+    <Link href={`/jobs/${job.id}`} className={classes.link}>
+      <span className={classes.words}>
+        <span className={classes.title}>{job.title}</span>
+        <span className={classes.facts}>
+          {job.notice?.message ?? (job.agent ? job.agent.name : "No agent yet")}
+        </span>
+      </span>
+      <StatusBadge status={job.status} />
+      <span className={classes.when}>
+        <Moment at={job.updatedAt} />
+      </span>
+    </Link>
+  );
+}
+
+function Rows() {
+  return (
+    <ul aria-busy="true" aria-label="Loading">
+      {["a", "b", "c", "d"].map((key) => (
+        <li key={key} className={classes.row}>
+          <div className={classes.link}>
+            <Skeleton height={44} />
+          </div>
+        </li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,46 @@
+import { Button } from "@mantine/core";
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { IconPlus } from "@tabler/icons-react";
+import { useState } from "react";
+import { jobsQuery } from "../api/queries";
+import { useJobsFeed } from "../live/useJobsFeed";
+import { useViewer } from "../session/useViewer";
+import { Card } from "../shared/Card";
+import { counted } from "../shared/format";
+import { LiveDot } from "../shared/LiveDot";
+import { usePage } from "../shared/usePage";
+import { JobFilters } from "./JobFilters";
+import { JobList } from "./JobList";
+import classes from "./JobsPage.module.css";
+import { NewJobDialog } from "./NewJobDialog";
+import { useJobFilter } from "./useJobFilter";
+
+/** One's own jobs. */
+export function JobsPage() {
+  const heading = usePage("Jobs");
+  const viewer = useViewer();
+  const { filter, isFiltered, ...filtering } = useJobFilter();
+  const own = viewer.role === "ADMIN" && viewer.id ? { ...filter, ownerIds: [viewer.id] } : filter;
+  const jobs = useInfiniteQuery(jobsQuery(own, { field: "UPDATED_AT", direction: "DESC" }));
+  const connection = useJobsFeed(jobs.data?.pages[0]?.feedCursor);
+  const [creating, setCreating] = useState(false);
+  const total = jobs.data?.pages[0]?.jobs.totalCount;
+  return (
+    <div className={classes.page}>
+      <div className={classes.heading}>
+        <h1 ref={heading} tabIndex={-1}>
+          Jobs
+        </h1>
+        <LiveDot connection={connection} />
+        <Button className={classes.new ?? ""} leftSection={<IconPlus size={16} aria-hidden />} onClick={() => setCreating(true)}>
+          New job
+        </Button>
+      </div>
+      <Card title="Your jobs" note={total === undefined ? undefined : counted(total, "job")} flush>
+        <JobFilters filter={filter} {...filtering} />
+        <JobList query={jobs} isFiltered={isFiltered} onNew={() => setCreating(true)} />
+      </Card>
+      {creating && <NewJobDialog onClose={() => setCreating(false)} />}
+    </div>
+  );
+}

@@ -1,0 +1,92 @@
+import { createClient } from "graphql-ws";
+import type { TypedDocumentString } from "../gql/graphql";
+import type { Sink } from "./follow";
+
+const PING_MILLISECONDS = 10_000;
+const PONG_MILLISECONDS = 5_000;
+
+let pongDue: ReturnType<typeof setTimeout> | undefined;
+
+// Retrying is the follower's: it knows the cursor to go on from, and polls meanwhile.
+const client = createClient({
+  url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
+  retryAttempts: 0,
+  keepAlive: PING_MILLISECONDS,
+  lazyCloseTimeout: 1_000,
+  // A lost network closes no socket: a pong that does not come does.
+  on: {
+    ping: (received) => {
+      if (!received) pongDue = setTimeout(() => client.terminate(), PONG_MILLISECONDS);
+    },
+    pong: (received) => {
+      if (received) clearTimeout(pongDue);
+    },
+    closed: () => clearTimeout(pongDue),
+    connected: () => openings.forEach((opened) => opened()),
+  },
+  onNonLazyError: () => {},
+});
+
+const openings = new Set<() => void>();
+let open = false;
+client.on("connected", () => {
+  open = true;
+});
+client.on("closed", () => {
+  open = false;
+});
+
+addEventListener("offline", () => client.terminate());
+
+/** Subscribe once; whatever ends it, but for the returned function, is a loss. */
+export function subscribe<Result, Variables extends Record<string, unknown>>(
+  document: TypedDocumentString<Result, Variables>,
+  variables: Variables,
+  sink: Sink<Result>,
+): () => void {
+  const opened = () => {
+    openings.delete(opened);
+    sink.opened();
+  };
+  openings.add(opened);
+  if (open) queueMicrotask(opened);
+  let stopped = false;
+  const lost = (resumeFrom?: string) => {
+    openings.delete(opened);
+    if (!stopped) sink.lost(resumeFrom);
+  };
+  const stop = client.subscribe<Result>(
+    { query: document.toString(), variables },
+    {
+      next: (message) => {
+        if (message.data) sink.next(message.data);
+      },
+      error: (error) => lost(cursorOf(error)),
+      complete: () => lost(),
+    },
+  );
+  return () => {
+    stopped = true;
+    openings.delete(opened);
+    stop();
+  };
+}
+
+function cursorOf(error: unknown): string | undefined {
+  const first: unknown = Array.isArray(error) ? error[0] : undefined;
+  const cursor = (first as { extensions?: { cursor?: unknown } } | undefined)?.extensions?.cursor;
+  return typeof cursor === "string" ? cursor : undefined;
+}
+
+/** Calls back when the network or the reader comes back. */
+export function onReturn(callback: () => void): () => void {
+  const whenVisible = () => {
+    if (document.visibilityState === "visible") callback();
+  };
+  addEventListener("online", callback);
+  document.addEventListener("visibilitychange", whenVisible);
+  return () => {
+    removeEventListener("online", callback);
+    document.removeEventListener("visibilitychange", whenVisible);
+  };
+}

@@ -1,0 +1,21 @@
+import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
+import { isSignedOut, UnreachableError } from "./api/ask";
+import { viewerQuery } from "./api/queries";
+
+const TRIES = 2;
+
+// Whoever is no longer signed in is sent to sign in, wherever that turns out.
+const onError = (error: Error) => {
+  if (isSignedOut(error)) queries.setQueryData(viewerQuery.queryKey, null);
+};
+
+export const queries = new QueryClient({
+  queryCache: new QueryCache({ onError }),
+  mutationCache: new MutationCache({ onError }),
+  defaultOptions: {
+    // Only a lost answer is worth asking again for: an error stays one.
+    queries: { retry: (failures, error) => error instanceof UnreachableError && failures < TRIES, staleTime: 2_000 },
+    // Offline, an action fails at once and says so; it is not kept to surprise somebody later.
+    mutations: { networkMode: "always" },
+  },
+});

@@ -1,0 +1,56 @@
+import { Button, SegmentedControl } from "@mantine/core";
+import { IconDownload } from "@tabler/icons-react";
+import { useState } from "react";
+import type { AttemptFragment, JobPartsFragment } from "../gql/graphql";
+import { Card } from "../shared/Card";
+import { CopyButton } from "../shared/CopyButton";
+import { JsonTree } from "../shared/JsonTree";
+import { download } from "./download";
+import { QuotedAnswer } from "./QuotedAnswer";
+import { quotesOf } from "./quotes";
+import { ShapeView } from "./ShapeView";
+import { asText, shapeOf } from "./shape";
+
+type Mode = "readable" | "quotes" | "json";
+const MODES: Record<Mode, string> = { readable: "Readable", quotes: "Evidence", json: "JSON" };
+
+/** The result of a completed job, or else the answer that was not accepted. */
+export function AnswerCard({ job, attempt }: { job: JobPartsFragment; attempt: AttemptFragment | null }) {
+  const completed = job.status === "COMPLETED";
+  const value = completed ? job.result : (attempt?.answer ?? null);
+  const quotes = quotesOf(attempt?.validation?.criteria ?? []);
+  const modes: Mode[] = quotes.length > 0 ? ["readable", "quotes", "json"] : ["readable", "json"];
+  const [chosen, setChosen] = useState<Mode | null>(null);
+  if (value === null) return null;
+  const usual: Mode = !completed && quotes.length > 0 ? "quotes" : "readable";
+  const mode = chosen !== null && modes.includes(chosen) ? chosen : usual;
+  return (
+    <Card
+      title={completed ? "Result" : `Answer of attempt ${attempt?.number}`}
+      actions={
+        <>
+          <SegmentedControl
+            size="xs"
+            aria-label="How it is shown"
+            value={mode}
+            onChange={(next) => setChosen(next as Mode)}
+            data={modes.map((each) => ({ value: each, label: MODES[each] }))}
+          />
+          <CopyButton text={asText(value)} />
+          <Button
+            size="compact-sm"
+            variant="default"
+            leftSection={<IconDownload size={14} aria-hidden />}
+            onClick={() => download(value, job.title)}
+          >
+            Download
+          </Button>
+        </>
+      }
+    >
+      {mode === "readable" && <ShapeView shape={shapeOf(value)} label={completed ? "Result" : "Answer"} />}
+      {mode === "quotes" && <QuotedAnswer value={value} quotes={quotes} />}
+      {mode === "json" && <JsonTree value={value} label={completed ? "Result" : "Answer"} />}
+    </Card>
+  );
+}

@@ -1,0 +1,27 @@
+import classes from "./QuotedAnswer.module.css";
+import { highlight } from "./evidence";
+import type { Quote } from "./quotes";
+import { asText } from "./shape";
+
+/** The answer with all that was quoted from it marked. */
+export function QuotedAnswer({ value, quotes }: { value: unknown; quotes: Quote[] }) {
+  const pieces = highlight(
+    asText(value),
+    quotes.map(({ text }) => text),
+  );
+  const first = new Set<number>();
+  return (
+    <pre className={classes.answer} tabIndex={0} aria-label="The answer, with the evidence marked">
+      {pieces.map(({ text, quote }, index) => {
+        if (quote === null) return text;
+        const id = first.has(quote) ? undefined : quotes[quote]?.id;
+        first.add(quote);
+        return (
+          <mark key={index} id={id}>
+            {text}
+          </mark>
+        );
+      })}
+    </pre>
+  );
+}

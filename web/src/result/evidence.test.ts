@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { highlight } from "./evidence";
+
+const shown = (text: string, quotes: string[]) =>
+  highlight(text, quotes)
+    .map(({ text: part, quote }) => (quote === null ? part : `[${quote}:${part}]`))
+    .join("");
+
+test("every place of a quote is marked with its number", () => {
+  expect(shown("one two one", ["two", "one"])).toBe("[1:one] [0:two] [1:one]");
+});
+
+test("a quote of compact JSON is found in JSON laid out for people", () => {
+  const answer = JSON.stringify({ name: "Mei Tanaka", age: 3 }, null, 2);
+  expect(shown(answer, ['"name":"Mei Tanaka","age":3'])).toBe('{\n  [0:"name": "Mei Tanaka",\n  "age": 3]\n}');
+});
+
+test("a quote of the text inside is found as JSON writes it", () => {
+  const answer = JSON.stringify({ text: 'He said "no"\nand left' });
+  expect(shown(answer, ['said "no"\nand'])).toContain('[0:said \\"no\\"\\nand]');
+});
+
+test("nothing is lost or marked where nothing is quoted", () => {
+  expect(highlight("plain", ["absent", "", "  "])).toEqual([{ text: "plain", quote: null }]);
+  expect(highlight("", ["a"])).toEqual([]);
+});

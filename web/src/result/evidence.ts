@@ -1,0 +1,62 @@
+export interface Piece {
+  text: string;
+  /** Which quote this is a part of; null: none. */
+  quote: number | null;
+}
+
+/**
+ * Cut a text where it is quoted.
+ *
+ * A quote was taken from the answer as compact JSON, or from a text inside it; the text shown here is laid out for
+ * people. So white space does not count, and a quote is looked for as it is and as JSON writes it.
+ */
+export function highlight(text: string, quotes: readonly string[]): Piece[] {
+  const bare = withoutSpace(text);
+  const quoted = new Array<number | null>(text.length).fill(null);
+  quotes.forEach((quote, index) => {
+    for (const form of new Set([quote, JSON.stringify(quote).slice(1, -1)])) {
+      for (const [start, end] of occurrences(bare, withoutSpace(form).text)) {
+        quoted.fill(index, start, end);
+      }
+    }
+  });
+  return pieces(text, quoted);
+}
+
+interface Bare {
+  text: string;
+  /** Where each of its characters stands in the text that it was made of. */
+  positions: number[];
+}
+
+function withoutSpace(text: string): Bare {
+  const positions: number[] = [];
+  let bare = "";
+  for (let index = 0; index < text.length; index += 1) {
+    const character = text.charAt(index);
+    if (/\s/.test(character)) continue;
+    bare += character;
+    positions.push(index);
+  }
+  return { text: bare, positions };
+}
+
+function* occurrences({ text, positions }: Bare, quote: string): Generator<[start: number, end: number]> {
+  if (quote === "") return;
+  for (let at = text.indexOf(quote); at >= 0; at = text.indexOf(quote, at + quote.length)) {
+    const start = positions[at];
+    const last = positions[at + quote.length - 1];
+    if (start !== undefined && last !== undefined) yield [start, last + 1];
+  }
+}
+
+function pieces(text: string, quoted: (number | null)[]): Piece[] {
+  const found: Piece[] = [];
+  let start = 0;
+  for (let index = 1; index <= text.length; index += 1) {
+    if (index < text.length && quoted[index] === quoted[start]) continue;
+    found.push({ text: text.slice(start, index), quote: quoted[start] ?? null });
+    start = index;
+  }
+  return found.filter((piece) => piece.text !== "");
+}

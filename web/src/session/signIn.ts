@@ -1,0 +1,39 @@
+import { UnreachableError } from "../api/ask";
+
+export interface DemoPerson {
+  id: string;
+  name: string;
+  role: string;
+}
+
+/** The demo's people; nobody elsewhere. */
+export async function demoPeople(): Promise<DemoPerson[]> {
+  const response = await fetch("/login/people");
+  if (!response.ok) return [];
+  return ((await response.json()) as { people: DemoPerson[] }).people;
+}
+
+export type Credential = { token: string } | { person: string };
+
+/** Exchange a credential for the session cookie. Throws with the service's words where it is not believed. */
+export async function signIn(credential: Credential): Promise<void> {
+  const response = await post("/login", credential);
+  if (response.ok) return;
+  const answer = (await response.json().catch(() => null)) as { errors?: { message: string }[] } | null;
+  throw new SignInError(answer?.errors?.[0]?.message ?? "Signing in did not work.");
+}
+
+export async function signOut(): Promise<void> {
+  await post("/logout", {});
+}
+
+export class SignInError extends Error {}
+
+async function post(path: string, body: object): Promise<Response> {
+  const headers = { "content-type": "application/json" };
+  try {
+    return await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+  } catch (error) {
+    throw new UnreachableError("Signoff could not be reached.", { cause: error });
+  }
+}

@@ -1,0 +1,31 @@
+import { Modal } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
+import type { ReactNode } from "react";
+
+interface DialogProps {
+  title: string;
+  onClose: () => void;
+  size?: "md" | "lg" | "xl";
+  children: ReactNode;
+}
+
+/** A dialog over the page, or the whole of a small screen. Shown as long as it is rendered. */
+export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
+  const small = useMediaQuery("(max-width: 640px)");
+  return (
+    <Modal
+      opened
+      onClose={onClose}
+      title={title}
+      size={size}
+      fullScreen={small ?? false}
+      padding="lg"
+      // Its own way writes a style element, which the content security policy refuses; base.css does it.
+      lockScroll={false}
+      transitionProps={{ duration: 0 }}
+      closeButtonProps={{ "aria-label": "Close" }}
+    >
+      {children}
+    </Modal>
+  );
+}
