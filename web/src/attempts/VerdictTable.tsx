@@ -1,8 +1,9 @@
-import type { AttemptFragment } from "../gql/graphql";
+import type { AttemptFragment, CriterionChange } from "../gql/graphql";
 import { ToneIcon } from "../shared/Badge";
 import { VERDICTS } from "../shared/words";
-import { changeOf } from "./change";
 import classes from "./VerdictTable.module.css";
+
+const CHANGES: Partial<Record<CriterionChange, string>> = { FIXED: "Fixed", REGRESSED: "Got worse" };
 
 /** Attempts side by side, criterion by criterion. */
 export function VerdictTable({ attempts }: { attempts: AttemptFragment[] }) {
@@ -29,12 +30,12 @@ export function VerdictTable({ attempts }: { attempts: AttemptFragment[] }) {
               <th scope="row">{text}</th>
               {results.map((result, index) => {
                 const now = result.get(id)?.verdict;
-                const change = changeOf(results[index - 1]?.get(id)?.verdict, now);
+                const change = attempts[index]?.comparison.find(({ criterion }) => criterion.id === id)?.change;
                 return (
                   <td key={attempts[index]?.id} data-tone={now ? VERDICTS[now].tone : "quiet"}>
                     {now ? (
                       <span className={classes.verdict}>
-                        <ToneIcon tone={VERDICTS[now].tone} size={14} /> {change ?? VERDICTS[now].name}
+                        <ToneIcon tone={VERDICTS[now].tone} size={14} /> {(change && CHANGES[change]) ?? VERDICTS[now].name}
                       </span>
                     ) : (
                       "–"

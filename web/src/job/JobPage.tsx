@@ -38,6 +38,7 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
   if (!job) return <NotFoundPage />;
   const judged = attempts?.nodes.findLast(({ validation }) => validation) ?? null;
   const answered = attempts?.nodes.findLast(({ answer }) => answer !== null) ?? null;
+  const completed = job.status === "COMPLETED";
   const close = () => setDialog(null);
   return (
     <div className={classes.page}>
@@ -45,8 +46,9 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
       <StatusCard job={job} open={setDialog} />
       <div className={classes.columns}>
         <div className={classes.column}>
-          <AnswerCard job={job} attempt={answered} />
+          {completed && <AnswerCard job={job} attempt={answered} />}
           <CriteriaCard job={job} attempt={judged} />
+          {!completed && <AnswerCard job={job} attempt={answered} />}
           {attempts && attempts.totalCount > 0 && <AttemptsCard attempts={attempts.nodes} total={attempts.totalCount} />}
         </div>
         <div className={classes.column}>

@@ -27,6 +27,9 @@ export function Preview({ query }: { query: UseQueryResult<PreviewQuery["executi
           The data fits the agent, and every criterion can be decided.
         </p>
       )}
+      {data.worstCaseCostUsd !== null && data.worstCaseCostUsd > 0 && (
+        <p className={classes.cost}>Validating costs ${data.worstCaseCostUsd.toFixed(4)} at most.</p>
+      )}
       {data.request !== null && (
         <div className={classes.request} role="region" aria-label="Request" tabIndex={0}>
           <JsonTree value={data.request} label="Request" />

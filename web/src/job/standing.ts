@@ -1,4 +1,4 @@
-import type { ExecutionOutcome, JobPartsFragment } from "../gql/graphql";
+import type { ExecutionOutcome, ExecutionState, JobPartsFragment } from "../gql/graphql";
 import { STATUSES, type Tone } from "../shared/words";
 
 /** Where a job stands, in a headline and a sentence: what its page says first. */
@@ -54,24 +54,33 @@ export function standingOf(job: Job): Standing {
 function afterwards({ notice, acceptanceCriteria }: Job): string {
   const code = notice?.code ?? null;
   if (code === "REJECTED") {
-    return `Not signed off: ${notice?.failedCriteria.length} of ${acceptanceCriteria.length} criteria failed`;
+    const [failed, all] = [notice?.failedCriteria.length, acceptanceCriteria.length];
+    return all === 1 ? "Not signed off: its criterion failed" : `Not signed off: ${failed} of ${all} criteria failed`;
   }
   return (code && AFTER[code]) ?? "Not signed off";
 }
 
 function progress({ agent, notice, latestExecution }: Job): Pick<Standing, "headline" | "detail"> {
   const name = agent?.name ?? "the agent";
-  switch (latestExecution?.state) {
-    case "CALLING_AGENT":
-      return { headline: "Calling the agent", detail: `${name} is working on it.` };
-    case "VALIDATING":
-      return { headline: "Validating", detail: `${name} has answered; its answer is checked against the criteria.` };
-    case "WAITING_RETRY":
-      return { headline: "Waiting for the validator", detail: notice?.message ?? "It is asked again by itself." };
-    default:
-      return { headline: "Queued", detail: `Waiting for its turn at ${name}.` };
-  }
+  const state = latestExecution?.state ?? "QUEUED";
+  const details: Record<ExecutionState, string> = {
+    QUEUED: `Waiting for its turn at ${name}.`,
+    CALLING_AGENT: `${name} is working on it.`,
+    VALIDATING: `${name} has answered; its answer is checked against the criteria.`,
+    WAITING_RETRY: notice?.message ?? "It is asked again by itself.",
+    FINISHED: "The outcome is on its way.",
+  };
+  return { headline: STATES[state], detail: details[state] };
 }
+
+/** What an execution is doing, in a word or two. */
+export const STATES: Record<ExecutionState, string> = {
+  QUEUED: "Queued",
+  CALLING_AGENT: "Calling the agent",
+  VALIDATING: "Validating",
+  WAITING_RETRY: "Waiting for the validator",
+  FINISHED: "Finished",
+};
 
 /** The steps of an execution, and how far it is. */
 export const STEPS = ["Queued", "Agent", "Validation", "Signed off"] as const;

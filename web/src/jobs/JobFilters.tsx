@@ -1,17 +1,20 @@
-import { Button, TextInput } from "@mantine/core";
+import { TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import type { JobFilter } from "../gql/graphql";
-import { STATUS_ORDER, STATUSES } from "../shared/words";
 import classes from "./JobFilters.module.css";
 import type { JobFiltering } from "./useJobFilter";
 
 const PAUSE_MILLISECONDS = 250;
 
-type JobFiltersProps = { filter: JobFilter } & Pick<JobFiltering, "toggleStatus" | "search">;
+interface JobFiltersProps extends Pick<JobFiltering, "search"> {
+  filter: JobFilter;
+  /** What else narrows them down. */
+  children: ReactNode;
+}
 
-export function JobFilters({ filter, toggleStatus, search }: JobFiltersProps) {
+export function JobFilters({ filter, search, children }: JobFiltersProps) {
   const [words, setWords] = useState(filter.search ?? "");
   const searchSoon = useDebouncedCallback(search, PAUSE_MILLISECONDS);
   return (
@@ -28,22 +31,7 @@ export function JobFilters({ filter, toggleStatus, search }: JobFiltersProps) {
           searchSoon(event.currentTarget.value);
         }}
       />
-      <div className={classes.statuses} role="group" aria-label="Status">
-        {STATUS_ORDER.map((status) => {
-          const pressed = filter.statuses?.includes(status) ?? false;
-          return (
-            <Button
-              key={status}
-              size="compact-sm"
-              variant={pressed ? "light" : "default"}
-              aria-pressed={pressed}
-              onClick={() => toggleStatus(status)}
-            >
-              {STATUSES[status].name}
-            </Button>
-          );
-        })}
-      </div>
+      {children}
     </div>
   );
 }

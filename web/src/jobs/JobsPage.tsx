@@ -13,13 +13,14 @@ import { JobFilters } from "./JobFilters";
 import { JobList } from "./JobList";
 import classes from "./JobsPage.module.css";
 import { NewJobDialog } from "./NewJobDialog";
+import { StatusToggles } from "./StatusToggles";
 import { useJobFilter } from "./useJobFilter";
 
 /** One's own jobs. */
 export function JobsPage() {
   const heading = usePage("Jobs");
   const viewer = useViewer();
-  const { filter, isFiltered, ...filtering } = useJobFilter();
+  const { filter, isFiltered, toggleStatus, search } = useJobFilter();
   const own = viewer.role === "ADMIN" && viewer.id ? { ...filter, ownerIds: [viewer.id] } : filter;
   const jobs = useInfiniteQuery(jobsQuery(own, { field: "UPDATED_AT", direction: "DESC" }));
   const connection = useJobsFeed(jobs.data?.pages[0]?.feedCursor);
@@ -37,7 +38,9 @@ export function JobsPage() {
         </Button>
       </div>
       <Card title="Your jobs" note={total === undefined ? undefined : counted(total, "job")} flush>
-        <JobFilters filter={filter} {...filtering} />
+        <JobFilters filter={filter} search={search}>
+          <StatusToggles pressed={filter.statuses ?? []} onToggle={toggleStatus} />
+        </JobFilters>
         <JobList query={jobs} isFiltered={isFiltered} onNew={() => setCreating(true)} />
       </Card>
       {creating && <NewJobDialog onClose={() => setCreating(false)} />}

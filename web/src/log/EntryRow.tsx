@@ -61,7 +61,7 @@ function toneOf({ status, toStatus }: EntryFragment) {
 
 function messageOf({ message, fromStatus, toStatus }: EntryFragment): string {
   if (!toStatus) return message;
-  return `${fromStatus ? `${STATUSES[fromStatus].name} → ` : ""}${STATUSES[toStatus].name}: ${message}`;
+  return `${fromStatus ? `${STATUSES[fromStatus].name} → ` : ""}${STATUSES[toStatus].name} · ${message}`;
 }
 
 function factsOf({ status, httpStatus, durationMs, payloadBytes, attempt, actor }: EntryFragment): string[] {

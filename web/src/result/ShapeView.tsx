@@ -7,7 +7,9 @@ export function ShapeView({ shape, label }: { shape: Shape; label: string }) {
     case "text":
       return <p className={classes.text}>{shape.text}</p>;
     case "list":
-      return (
+      return shape.items.length === 0 ? (
+        <p className={classes.none}>None</p>
+      ) : (
         <ul className={classes.list}>
           {shape.items.map((item, index) => (
             <li key={index}>{scalarText(item)}</li>

@@ -20,7 +20,7 @@ test("a cell may hold more, as long as one column is legible", () => {
 test("a mixed list is JSON, a plain one a list", () => {
   expect(shapeOf([1, { a: 1 }])).toMatchObject({ kind: "json" });
   expect(shapeOf(["a", 1, null])).toEqual({ kind: "list", items: ["a", 1, null] });
-  expect(shapeOf([])).toEqual({ kind: "json", value: [] });
+  expect(shapeOf([])).toEqual({ kind: "list", items: [] });
 });
 
 test("an object is shown part by part, but not for ever", () => {

@@ -28,7 +28,6 @@ export function shapeOf(value: unknown, depth = 0): Shape {
 }
 
 function shapeOfList(values: unknown[]): Shape {
-  if (values.length === 0) return { kind: "json", value: values };
   if (values.every(isScalar)) return { kind: "list", items: values };
   if (values.every(isRecord)) {
     const columns = [...new Set(values.flatMap((row) => Object.keys(row)))];

@@ -1,0 +1,139 @@
+import { Button, Checkbox, NativeSelect, PasswordInput, TextInput } from "@mantine/core";
+import { type FormEvent, useState } from "react";
+import type { AgentPartsFragment } from "../gql/graphql";
+import classes from "../job/JobForm.module.css";
+import { Dialog } from "../shared/Dialog";
+import { JsonInput } from "../shared/JsonInput";
+import { Trouble } from "../shared/Trouble";
+import { type AgentDraft, agentDraftOf, changesOf, emptyAgentDraft, isSendable, newAgentOf, schemaProblem } from "./agentDraft";
+import rows from "./AgentDialog.module.css";
+import { useCreateAgent, useUpdateAgent } from "./useAgentAction";
+
+interface AgentDialogProps {
+  /** Null: a new one. */
+  agent: AgentPartsFragment | null;
+  executors: readonly string[];
+  validators: readonly string[];
+  onClose: () => void;
+}
+
+export function AgentDialog({ agent, executors, validators, onClose }: AgentDialogProps) {
+  const [draft, setDraft] = useState(() => (agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json")));
+  const create = useCreateAgent();
+  const update = useUpdateAgent();
+  const change = (part: Partial<AgentDraft>) => setDraft((before) => ({ ...before, ...part }));
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (!isSendable(draft)) return;
+    const done = { onSuccess: onClose };
+    if (agent) update.mutate(changesOf(agent.id, draft), done);
+    else create.mutate(newAgentOf(draft), done);
+  };
+  return (
+    <Dialog title={agent ? `Edit ${agent.name}` : "Register an agent"} size="xl" onClose={onClose}>
+      <form onSubmit={submit} className={classes.form}>
+        <TextInput
+          label="Name"
+          required
+          withAsterisk={false}
+          data-autofocus
+          value={draft.name}
+          onChange={(event) => change({ name: event.currentTarget.value })}
+        />
+        <TextInput
+          label="Address"
+          description="Where its requests are sent; checked when you save, and again before each call"
+          type="url"
+          placeholder="https://agent.example/run"
+          required
+          withAsterisk={false}
+          value={draft.endpointUrl}
+          onChange={(event) => change({ endpointUrl: event.currentTarget.value })}
+        />
+        <div className={rows.row}>
+          <NativeSelect
+            label="Called by"
+            disabled={agent !== null}
+            value={draft.executor}
+            data={[...executors]}
+            onChange={(event) => change({ executor: event.currentTarget.value })}
+          />
+          <NativeSelect
+            label="Judged by"
+            value={draft.validator}
+            data={[{ value: "", label: "The service’s own" }, ...validators]}
+            onChange={(event) => change({ validator: event.currentTarget.value })}
+          />
+        </div>
+        <JsonInput
+          label="Input schema"
+          description="JSON Schema of what it is sent; empty: anything"
+          optional
+          value={draft.inputSchema}
+          onChange={(inputSchema) => change({ inputSchema })}
+          error={schemaProblem(draft.inputSchema)}
+        />
+        <JsonInput
+          label="Output schema"
+          description="JSON Schema that its answers must meet; empty: anything"
+          optional
+          value={draft.outputSchema}
+          onChange={(outputSchema) => change({ outputSchema })}
+          error={schemaProblem(draft.outputSchema)}
+        />
+        <JsonInput
+          label="Input mapping"
+          description="Property name to CEL expression over job and previous; empty: by matching names"
+          optional
+          rows={3}
+          value={draft.inputMapping}
+          onChange={(inputMapping) => change({ inputMapping })}
+        />
+        <div className={rows.row}>
+          <TextInput
+            label="Time-out in seconds"
+            type="number"
+            min={0.1}
+            max={900}
+            step="any"
+            required
+            withAsterisk={false}
+            value={draft.timeoutSeconds}
+            onChange={(event) => change({ timeoutSeconds: event.currentTarget.value })}
+          />
+          <TextInput
+            label="Executions at once"
+            type="number"
+            min={1}
+            required
+            withAsterisk={false}
+            value={draft.maxConcurrentExecutions}
+            onChange={(event) => change({ maxConcurrentExecutions: event.currentTarget.value })}
+          />
+        </div>
+        <Checkbox
+          label="May be asked twice"
+          description="It promises that a request repeated with the same key has no second effect"
+          checked={draft.idempotent}
+          onChange={(event) => change({ idempotent: event.currentTarget.checked })}
+        />
+        <PasswordInput
+          label="Secret"
+          description={agent?.hasSecret ? "It has one, which is never shown; type another to replace it" : "Sent as a bearer token and used to sign requests"}
+          autoComplete="new-password"
+          value={draft.secret}
+          onChange={(event) => change({ secret: event.currentTarget.value })}
+        />
+        <Trouble error={agent ? update.error : create.error} />
+        <div className={classes.buttons}>
+          <Button type="submit" loading={create.isPending || update.isPending}>
+            {agent ? "Save" : "Register"}
+          </Button>
+          <Button variant="default" onClick={onClose}>
+            Cancel
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,108 @@
+import { Button, Skeleton } from "@mantine/core";
+import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
+import { IconPlayerPlayFilled } from "@tabler/icons-react";
+import { Link } from "wouter";
+import type { JobRowFragment, JobsQuery } from "../gql/graphql";
+import { pressOf, useExecute } from "../job/useJobAction";
+import { Badge, StatusBadge } from "../shared/Badge";
+import { Empty } from "../shared/Empty";
+import { Moment } from "../shared/Moment";
+import { Trouble } from "../shared/Trouble";
+import { OUTCOMES } from "../shared/words";
+import classes from "./JobTable.module.css";
+
+interface JobTableProps {
+  query: UseInfiniteQueryResult<InfiniteData<JobsQuery>>;
+  isFiltered: boolean;
+}
+
+export function JobTable({ query, isFiltered }: JobTableProps) {
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = query;
+  if (isPending) return <Skeleton height={320} />;
+  const rows = data?.pages.flatMap(({ jobs }) => jobs.nodes) ?? [];
+  return (
+    <>
+      <Trouble error={error} onRetry={() => void refetch()} />
+      {data && rows.length === 0 ? (
+        <Empty title={isFiltered ? "No job meets these filters" : "There are no jobs yet"} />
+      ) : (
+        <table className={classes.table}>
+          <thead>
+            <tr>
+              <th scope="col">Job</th>
+              <th scope="col">Status</th>
+              <th scope="col">Last attempt</th>
+              <th scope="col">Owner</th>
+              <th scope="col">Changed</th>
+              <th scope="col">
+                <span className={classes.hidden}>Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((job) => (
+              <Row key={job.id} job={job} />
+            ))}
+          </tbody>
+        </table>
+      )}
+      {hasNextPage && (
+        <div className={classes.more}>
+          <Button variant="default" loading={isFetchingNextPage} onClick={() => void fetchNextPage()}>
+            Show more
+          </Button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Row({ job }: { job: JobRowFragment }) {
+  const execute = useExecute(job.id);
+  const { latestExecution } = job;
+  return (
+    <>
+      <tr>
+        <td className={classes.title}>
+          <Link href={`/admin/jobs/${job.id}`}>{job.title}</Link>
+          <span className={classes.agent}>{job.agent?.name ?? "No agent yet"}</span>
+        </td>
+        <td>
+          <StatusBadge status={job.status} />
+        </td>
+        <td className={classes.attempt}>
+          {latestExecution?.outcome && (
+            <>
+              <span className={classes.number}>{latestExecution.number}</span> <Badge {...OUTCOMES[latestExecution.outcome]} />
+            </>
+          )}
+        </td>
+        <td>{job.owner.displayName}</td>
+        <td className={classes.when}>
+          <Moment at={job.updatedAt} />
+        </td>
+        <td className={classes.action}>
+          {job.availableActions.includes("EXECUTE") && (
+            <Button
+              size="compact-sm"
+              variant="default"
+              aria-label={`Execute ${job.title}`}
+              leftSection={<IconPlayerPlayFilled size={12} aria-hidden />}
+              loading={execute.isPending}
+              onClick={() => execute.mutate(pressOf(job))}
+            >
+              Execute
+            </Button>
+          )}
+        </td>
+      </tr>
+      {execute.error && (
+        <tr>
+          <td colSpan={6}>
+            <Trouble error={execute.error} />
+          </td>
+        </tr>
+      )}
+    </>
+  );
+}

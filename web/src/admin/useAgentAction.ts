@@ -1,0 +1,24 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { accepted, ask } from "../api/ask";
+import { CreateAgentDocument, type CreateAgentInput, UpdateAgentDocument, type UpdateAgentInput } from "../gql/graphql";
+
+function useRefresh() {
+  const queries = useQueryClient();
+  return () => queries.invalidateQueries({ queryKey: ["agents"] });
+}
+
+export function useCreateAgent() {
+  const refresh = useRefresh();
+  return useMutation({
+    mutationFn: async (input: CreateAgentInput) => accepted((await ask(CreateAgentDocument, { input })).createAgent),
+    onSettled: refresh,
+  });
+}
+
+export function useUpdateAgent() {
+  const refresh = useRefresh();
+  return useMutation({
+    mutationFn: async (input: UpdateAgentInput) => accepted((await ask(UpdateAgentDocument, { input })).updateAgent),
+    onSettled: refresh,
+  });
+}
