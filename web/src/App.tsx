@@ -2,7 +2,7 @@ import { MantineProvider } from "@mantine/core";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { Pages } from "./Pages";
 import { queries } from "./queries";
-import { colorScheme, theme } from "./shared/theme";
+import { colorScheme, theme } from "./ui/theme";
 
 export function App() {
   return (

@@ -4,8 +4,8 @@ import { JobPage } from "./job/JobPage";
 import { JobsPage } from "./jobs/JobsPage";
 import { LoginPage } from "./session/LoginPage";
 import { useViewerQuery, ViewerContext } from "./session/useViewer";
-import { NotFoundPage } from "./shared/NotFoundPage";
-import { Trouble } from "./shared/Trouble";
+import { NotFoundPage } from "./ui/NotFoundPage";
+import { Trouble } from "./ui/Trouble";
 import { Shell } from "./Shell";
 
 const AdminJobsPage = lazy(() => import("./admin/AdminJobsPage"));

@@ -5,8 +5,8 @@ import type { ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import icon from "./icon.svg";
 import classes from "./Shell.module.css";
-import { OfflineBar } from "./shared/OfflineBar";
-import { SchemeToggle } from "./shared/SchemeToggle";
+import { OfflineBar } from "./ui/OfflineBar";
+import { SchemeToggle } from "./ui/SchemeToggle";
 import { signOut } from "./session/signIn";
 import { useViewer } from "./session/useViewer";
 

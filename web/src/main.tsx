@@ -1,4 +1,4 @@
-import "./shared/mantine.css";
+import "./ui/mantine.css";
 import "./tokens.css";
 import "./base.css";
 import { StrictMode } from "react";

@@ -1,8 +1,8 @@
 import { Button } from "@mantine/core";
 import type { AgentPartsFragment } from "../gql/graphql";
-import { Badge } from "../shared/Badge";
-import { Card } from "../shared/Card";
-import { Trouble } from "../shared/Trouble";
+import { Badge } from "../ui/Badge";
+import { Card } from "../ui/Card";
+import { Trouble } from "../ui/Trouble";
 import classes from "./AgentCard.module.css";
 import { RecordStrip } from "./RecordStrip";
 import { useUpdateAgent } from "./useAgentAction";

@@ -2,9 +2,9 @@ import { Button, Checkbox, NativeSelect, PasswordInput, TextInput } from "@manti
 import { type FormEvent, useState } from "react";
 import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
-import { Dialog } from "../shared/Dialog";
-import { JsonInput } from "../shared/JsonInput";
-import { Trouble } from "../shared/Trouble";
+import { Dialog } from "../ui/Dialog";
+import { JsonInput } from "../ui/JsonInput";
+import { Trouble } from "../ui/Trouble";
 import { type AgentDraft, agentDraftOf, changesOf, emptyAgentDraft, isSendable, newAgentOf, schemaProblem } from "./agentDraft";
 import rows from "./AgentDialog.module.css";
 import { useCreateAgent, useUpdateAgent } from "./useAgentAction";

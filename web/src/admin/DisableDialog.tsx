@@ -1,8 +1,8 @@
 import { Button } from "@mantine/core";
 import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
-import { Dialog } from "../shared/Dialog";
-import { Trouble } from "../shared/Trouble";
+import { Dialog } from "../ui/Dialog";
+import { Trouble } from "../ui/Trouble";
 import { useUpdateAgent } from "./useAgentAction";
 
 export function DisableDialog({ agent, onClose }: { agent: AgentPartsFragment; onClose: () => void }) {

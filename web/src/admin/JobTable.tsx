@@ -4,11 +4,11 @@ import { IconPlayerPlayFilled } from "@tabler/icons-react";
 import { Link } from "wouter";
 import type { JobRowFragment, JobsQuery } from "../gql/graphql";
 import { pressOf, useExecute } from "../job/useJobAction";
-import { Badge, StatusBadge } from "../shared/Badge";
-import { Empty } from "../shared/Empty";
-import { Moment } from "../shared/Moment";
-import { Trouble } from "../shared/Trouble";
-import { OUTCOMES } from "../shared/words";
+import { Badge, StatusBadge } from "../ui/Badge";
+import { Empty } from "../ui/Empty";
+import { Moment } from "../ui/Moment";
+import { Trouble } from "../ui/Trouble";
+import { OUTCOMES } from "../ui/words";
 import classes from "./JobTable.module.css";
 
 interface JobTableProps {

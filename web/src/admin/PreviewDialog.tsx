@@ -4,8 +4,8 @@ import { useState } from "react";
 import { agentRecordQuery, previewQuery } from "../api/queries";
 import type { AgentPartsFragment } from "../gql/graphql";
 import { Preview } from "../job/Preview";
-import { Dialog } from "../shared/Dialog";
-import { Empty } from "../shared/Empty";
+import { Dialog } from "../ui/Dialog";
+import { Empty } from "../ui/Empty";
 
 /** The exact request that an agent would get for one of its jobs. */
 export function PreviewDialog({ agent, onClose }: { agent: AgentPartsFragment; onClose: () => void }) {

@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { agentRecordQuery } from "../api/queries";
-import { duration } from "../shared/format";
-import { OUTCOMES } from "../shared/words";
+import { duration } from "../ui/format";
+import { OUTCOMES } from "../ui/words";
 import classes from "./RecordStrip.module.css";
 import { recordOf } from "./record";
 

@@ -1,6 +1,6 @@
 import type { CountFragment, JobStatus } from "../gql/graphql";
-import { ToneIcon } from "../shared/Badge";
-import { STATUS_ORDER, STATUSES } from "../shared/words";
+import { ToneIcon } from "../ui/Badge";
+import { STATUS_ORDER, STATUSES } from "../ui/words";
 import classes from "./StatusTiles.module.css";
 
 interface StatusTilesProps {

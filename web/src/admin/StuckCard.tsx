@@ -4,10 +4,10 @@ import { Link, useSearchParams } from "wouter";
 import { stuckQuery } from "../api/queries";
 import type { JobRowFragment } from "../gql/graphql";
 import { STATES } from "../job/standing";
-import { Card } from "../shared/Card";
-import { between, counted, duration } from "../shared/format";
-import { Trouble } from "../shared/Trouble";
-import { useNow } from "../shared/useNow";
+import { Card } from "../ui/Card";
+import { between, counted, duration } from "../ui/format";
+import { Trouble } from "../ui/Trouble";
+import { useNow } from "../ui/useNow";
 import classes from "./StuckCard.module.css";
 
 const USUAL_SECONDS = 60;

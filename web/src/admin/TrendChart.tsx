@@ -1,7 +1,7 @@
 import { NativeSelect } from "@mantine/core";
-import { Card } from "../shared/Card";
-import { clock, day } from "../shared/format";
-import { STATUS_ORDER, STATUSES } from "../shared/words";
+import { Card } from "../ui/Card";
+import { clock, counted, day } from "../ui/format";
+import { STATUS_ORDER, STATUSES } from "../ui/words";
 import { SPANS, type Unit } from "./spans";
 import classes from "./TrendChart.module.css";
 import { type TrendPoint, useTrend } from "./useTrend";
@@ -12,8 +12,11 @@ const UNITS: { value: Unit; label: string }[] = [
   { value: "weeks", label: "Twelve weeks" },
 ];
 
-// The picture's own measure: a bar and the space after it, and the height of the largest.
-const [STEP, BAR, HEIGHT] = [40, 28, 96];
+const HEIGHT = 96;
+const STEP = 100 / SPANS;
+const BAR = STEP * 0.7;
+/** Which spans are named below: all of them would not fit on a phone. */
+const NAMED = new Set([0, 6, SPANS - 1]);
 
 /** How many jobs were created when, in the colours of what has become of them. */
 export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) => void }) {
@@ -23,7 +26,7 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
   return (
     <Card
       title="Created"
-      note={points && `${totals.reduce((sum, total) => sum + total, 0)} jobs`}
+      note={points && counted(totals.reduce((sum, total) => sum + total, 0), "job")}
       actions={
         <NativeSelect
           size="xs"
@@ -34,21 +37,24 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
         />
       }
     >
-      <svg
-        className={classes.chart}
-        viewBox={`0 0 ${SPANS * STEP - (STEP - BAR)} ${HEIGHT + 18}`}
-        role="img"
-        aria-label={points ? `Jobs created: ${points.map((point) => `${labelOf(point, unit)} ${totalOf(point)}`).join(", ")}` : "Loading"}
-      >
+      <svg className={classes.chart} role="img" aria-label={summary(points, unit)}>
         {points?.map((point, index) => (
-          <g key={index} transform={`translate(${index * STEP} 0)`}>
+          <g key={index}>
             <title>{`${labelOf(point, unit)}: ${totalOf(point)}`}</title>
-            <rect className={classes.ground} y={HEIGHT - 2} width={BAR} height={2} rx={1} />
+            <rect className={classes.ground} x={`${index * STEP}%`} y={HEIGHT - 2} width={`${BAR}%`} height={2} rx={1} />
             {bars(point, largest).map(({ status, y, height }) => (
-              <rect key={status} data-tone={STATUSES[status].tone} y={y} width={BAR} height={height} rx={2} />
+              <rect
+                key={status}
+                data-tone={STATUSES[status].tone}
+                x={`${index * STEP}%`}
+                y={y}
+                width={`${BAR}%`}
+                height={height}
+                rx={2}
+              />
             ))}
-            {(index === 0 || index === 6 || index === SPANS - 1) && (
-              <text y={HEIGHT + 14} x={BAR / 2}>
+            {NAMED.has(index) && (
+              <text y={HEIGHT + 18} x={`${index * STEP + BAR / 2}%`}>
                 {labelOf(point, unit)}
               </text>
             )}
@@ -62,6 +68,11 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
 const totalOf = ({ counts }: TrendPoint) => counts.reduce((sum, { count }) => sum + count, 0);
 
 const labelOf = ({ from }: TrendPoint, unit: Unit) => (unit === "hours" ? clock(from.toISOString()).slice(0, 5) : day(from));
+
+function summary(points: TrendPoint[] | undefined, unit: Unit): string {
+  if (!points) return "Loading";
+  return `Jobs created: ${points.map((point) => `${labelOf(point, unit)} ${totalOf(point)}`).join(", ")}`;
+}
 
 function bars({ counts }: TrendPoint, largest: number) {
   let top = HEIGHT;

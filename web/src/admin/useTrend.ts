@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { ask } from "../api/ask";
 import { type CountFragment, TrendDocument, type TrendQuery, type TrendQueryVariables } from "../gql/graphql";
-import { useNow } from "../shared/useNow";
+import { useNow } from "../ui/useNow";
 import { type Span, spansUntil, type Unit } from "./spans";
 
 export interface TrendPoint extends Span {

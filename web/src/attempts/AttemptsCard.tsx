@@ -1,9 +1,9 @@
 import type { AttemptFragment } from "../gql/graphql";
-import { Badge } from "../shared/Badge";
-import { Card } from "../shared/Card";
-import { between, counted, duration } from "../shared/format";
-import { Moment } from "../shared/Moment";
-import { OUTCOMES } from "../shared/words";
+import { Badge } from "../ui/Badge";
+import { Card } from "../ui/Card";
+import { between, counted, duration } from "../ui/format";
+import { Moment } from "../ui/Moment";
+import { OUTCOMES } from "../ui/words";
 import { AnswerDifference } from "./AnswerDifference";
 import classes from "./AttemptsCard.module.css";
 import { VerdictTable } from "./VerdictTable";

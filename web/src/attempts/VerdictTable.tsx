@@ -1,6 +1,6 @@
 import type { AttemptFragment, CriterionChange } from "../gql/graphql";
-import { ToneIcon } from "../shared/Badge";
-import { VERDICTS } from "../shared/words";
+import { ToneIcon } from "../ui/Badge";
+import { VERDICTS } from "../ui/words";
 import classes from "./VerdictTable.module.css";
 
 const CHANGES: Partial<Record<CriterionChange, string>> = { FIXED: "Fixed", REGRESSED: "Got worse" };

@@ -1,8 +1,8 @@
 import { Button } from "@mantine/core";
 import { type FormEvent, useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
-import { Dialog } from "../shared/Dialog";
-import { Trouble } from "../shared/Trouble";
+import { Dialog } from "../ui/Dialog";
+import { Trouble } from "../ui/Trouble";
 import { AgentSelect } from "./AgentSelect";
 import classes from "./JobForm.module.css";
 import { useAssign } from "./useJobAction";

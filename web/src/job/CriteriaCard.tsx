@@ -1,9 +1,9 @@
 import type { AttemptFragment, JobPartsFragment, VerdictsFragment } from "../gql/graphql";
 import { quotesOf } from "../result/quotes";
-import { ToneIcon } from "../shared/Badge";
-import { Card } from "../shared/Card";
-import { Prose } from "../shared/Prose";
-import { VERDICTS } from "../shared/words";
+import { ToneIcon } from "../ui/Badge";
+import { Card } from "../ui/Card";
+import { Prose } from "../ui/Prose";
+import { VERDICTS } from "../ui/words";
 import classes from "./CriteriaCard.module.css";
 
 type Criterion = JobPartsFragment["acceptanceCriteria"][number];

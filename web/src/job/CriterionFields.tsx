@@ -1,6 +1,6 @@
 import { ActionIcon, Checkbox, NativeSelect, Textarea, TextInput } from "@mantine/core";
 import { IconTrash } from "@tabler/icons-react";
-import { JsonInput } from "../shared/JsonInput";
+import { JsonInput } from "../ui/JsonInput";
 import classes from "./CriterionFields.module.css";
 import type { Check, CriterionDraft } from "./draft";
 

@@ -2,8 +2,9 @@ import type { ReactNode } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
 import { ShapeView } from "../result/ShapeView";
 import { shapeOf } from "../result/shape";
-import { Card } from "../shared/Card";
-import { Moment } from "../shared/Moment";
+import { Card } from "../ui/Card";
+import { Moment } from "../ui/Moment";
+import { RequestPreview } from "./RequestPreview";
 import classes from "./DetailsCard.module.css";
 
 /** What was asked for, of whom and by whom. */
@@ -31,6 +32,7 @@ export function DetailsCard({ job }: { job: JobPartsFragment }) {
             </div>
           </details>
         )}
+        {job.availableActions.includes("EXECUTE") && <RequestPreview job={job} />}
         <p className={classes.id}>
           <code>{job.id}</code>
         </p>

@@ -1,5 +1,5 @@
 import type { JobPartsFragment } from "../gql/graphql";
-import { Dialog } from "../shared/Dialog";
+import { Dialog } from "../ui/Dialog";
 import { draftOf, type JobFields } from "./draft";
 import { JobForm } from "./JobForm";
 import { useUpdate } from "./useJobAction";

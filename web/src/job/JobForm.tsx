@@ -1,8 +1,8 @@
 import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { type FormEvent, type ReactNode, useState } from "react";
-import { JsonInput } from "../shared/JsonInput";
-import { Trouble } from "../shared/Trouble";
+import { JsonInput } from "../ui/JsonInput";
+import { Trouble } from "../ui/Trouble";
 import { CriterionFields } from "./CriterionFields";
 import { type CriterionDraft, type Draft, emptyCriterion, fieldsOf, isSendable, type JobFields } from "./draft";
 import classes from "./JobForm.module.css";

@@ -2,8 +2,8 @@ import { Link } from "wouter";
 import type { JobPartsFragment } from "../gql/graphql";
 import type { Connection } from "../live/follow";
 import { useViewer } from "../session/useViewer";
-import { LiveDot } from "../shared/LiveDot";
-import { usePage } from "../shared/usePage";
+import { LiveDot } from "../ui/LiveDot";
+import { usePage } from "../ui/usePage";
 import classes from "./JobHeading.module.css";
 
 interface JobHeadingProps {

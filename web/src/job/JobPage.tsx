@@ -3,12 +3,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { attemptsQuery, jobQuery } from "../api/queries";
 import { AttemptsCard } from "../attempts/AttemptsCard";
-import type { JobPartsFragment } from "../gql/graphql";
 import { useJobFeed } from "../live/useJobFeed";
 import { LogCard } from "../log/LogCard";
 import { AnswerCard } from "../result/AnswerCard";
-import { NotFoundPage } from "../shared/NotFoundPage";
-import { Trouble } from "../shared/Trouble";
+import { NotFoundPage } from "../ui/NotFoundPage";
+import { Trouble } from "../ui/Trouble";
 import { AssignDialog } from "./AssignDialog";
 import { CriteriaCard } from "./CriteriaCard";
 import { DetailsCard } from "./DetailsCard";
@@ -16,7 +15,6 @@ import { EditDialog } from "./EditDialog";
 import { JobHeading } from "./JobHeading";
 import classes from "./JobPage.module.css";
 import { OverridesCard } from "./OverridesCard";
-import { PreviewCard } from "./PreviewCard";
 import { StatusCard } from "./StatusCard";
 
 interface JobPageProps {
@@ -53,18 +51,15 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
         </div>
         <div className={classes.column}>
           <DetailsCard job={job} />
-          {mayBeSent(job) && <PreviewCard job={job} />}
-          {overrides && <OverridesCard job={job} />}
         </div>
       </div>
+      {overrides && <OverridesCard job={job} />}
       <LogCard jobId={id} live={events} attempts={attempts?.nodes ?? []} />
       {dialog === "edit" && <EditDialog job={job} onClose={close} />}
       {dialog === "assign" && <AssignDialog job={job} onClose={close} />}
     </div>
   );
 }
-
-const mayBeSent = ({ agent, availableActions }: JobPartsFragment) => agent !== null && availableActions.includes("EXECUTE");
 
 function Waiting() {
   return (

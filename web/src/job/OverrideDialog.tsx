@@ -1,9 +1,9 @@
 import { Button, Checkbox, Textarea } from "@mantine/core";
 import { type FormEvent, useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
-import { Dialog } from "../shared/Dialog";
-import { JsonInput } from "../shared/JsonInput";
-import { Trouble } from "../shared/Trouble";
+import { Dialog } from "../ui/Dialog";
+import { JsonInput } from "../ui/JsonInput";
+import { Trouble } from "../ui/Trouble";
 import { AgentSelect } from "./AgentSelect";
 import { jsonProblem } from "./draft";
 import classes from "./JobForm.module.css";

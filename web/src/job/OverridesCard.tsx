@@ -1,7 +1,7 @@
 import { Button } from "@mantine/core";
 import { useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
-import { Card } from "../shared/Card";
+import { Card } from "../ui/Card";
 import { OverrideDialog } from "./OverrideDialog";
 import classes from "./OverridesCard.module.css";
 import { OVERRIDES, type Override } from "./overrides";

@@ -1,7 +1,7 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { PreviewQuery } from "../gql/graphql";
-import { JsonTree } from "../shared/JsonTree";
-import { Trouble } from "../shared/Trouble";
+import { JsonTree } from "../ui/JsonTree";
+import { Trouble } from "../ui/Trouble";
 import classes from "./Preview.module.css";
 
 /** The exact request, and all that would be wrong with it. Nothing is sent for it. */

@@ -1,6 +1,6 @@
 import type { JobPartsFragment } from "../gql/graphql";
-import { between, clock, duration } from "../shared/format";
-import { useNow } from "../shared/useNow";
+import { between, clock, duration } from "../ui/format";
+import { useNow } from "../ui/useNow";
 import classes from "./Progress.module.css";
 import { STEPS, stepOf } from "./standing";
 

@@ -1,8 +1,8 @@
 import { Button } from "@mantine/core";
 import { IconPencil, IconPlayerPlayFilled, IconPlayerStop, IconRefresh, IconRobot } from "@tabler/icons-react";
 import type { JobPartsFragment } from "../gql/graphql";
-import { StatusBadge } from "../shared/Badge";
-import { Trouble } from "../shared/Trouble";
+import { StatusBadge } from "../ui/Badge";
+import { Trouble } from "../ui/Trouble";
 import type { OpenDialog } from "./JobPage";
 import { Progress } from "./Progress";
 import classes from "./StatusCard.module.css";

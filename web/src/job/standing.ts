@@ -1,5 +1,5 @@
 import type { ExecutionOutcome, ExecutionState, JobPartsFragment } from "../gql/graphql";
-import { STATUSES, type Tone } from "../shared/words";
+import { STATUSES, type Tone } from "../ui/words";
 
 /** Where a job stands, in a headline and a sentence: what its page says first. */
 export interface Standing {

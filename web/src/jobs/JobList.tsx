@@ -2,10 +2,10 @@ import { Button, Skeleton } from "@mantine/core";
 import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { Link } from "wouter";
 import type { JobRowFragment, JobsQuery } from "../gql/graphql";
-import { StatusBadge } from "../shared/Badge";
-import { Empty } from "../shared/Empty";
-import { Moment } from "../shared/Moment";
-import { Trouble } from "../shared/Trouble";
+import { StatusBadge } from "../ui/Badge";
+import { Empty } from "../ui/Empty";
+import { Moment } from "../ui/Moment";
+import { Trouble } from "../ui/Trouble";
 import classes from "./JobList.module.css";
 
 interface JobListProps {

@@ -6,7 +6,7 @@ import { CreateJobDocument } from "../gql/graphql";
 import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
-import { Dialog } from "../shared/Dialog";
+import { Dialog } from "../ui/Dialog";
 
 const TRIES = 3;
 

@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
 import type { JobStatus } from "../gql/graphql";
-import { STATUS_ORDER, STATUSES } from "../shared/words";
+import { STATUS_ORDER, STATUSES } from "../ui/words";
 import classes from "./StatusToggles.module.css";
 
 interface StatusTogglesProps {

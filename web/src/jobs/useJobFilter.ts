@@ -1,6 +1,6 @@
 import { useSearchParams } from "wouter";
 import type { JobFilter, JobStatus } from "../gql/graphql";
-import { STATUS_ORDER } from "../shared/words";
+import { STATUS_ORDER } from "../ui/words";
 
 export interface JobFiltering {
   filter: JobFilter;

@@ -9,8 +9,8 @@ import {
   IconShieldHalf,
 } from "@tabler/icons-react";
 import type { EntryFragment, JobLogType } from "../gql/graphql";
-import { bytes, clock, duration, fully } from "../shared/format";
-import { LOG_STATUSES, STATUSES } from "../shared/words";
+import { bytes, clock, duration, fully } from "../ui/format";
+import { LOG_STATUSES, STATUSES } from "../ui/words";
 import classes from "./EntryRow.module.css";
 import { TYPE_NAMES } from "./entries";
 import { Payload } from "./Payload";

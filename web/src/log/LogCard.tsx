@@ -1,9 +1,9 @@
 import { Button } from "@mantine/core";
 import type { AttemptFragment } from "../gql/graphql";
-import { Card } from "../shared/Card";
-import { Empty } from "../shared/Empty";
-import { counted } from "../shared/format";
-import { Trouble } from "../shared/Trouble";
+import { Card } from "../ui/Card";
+import { Empty } from "../ui/Empty";
+import { counted } from "../ui/format";
+import { Trouble } from "../ui/Trouble";
 import { type Placed } from "./entries";
 import { LogFilters } from "./LogFilters";
 import { LogList } from "./LogList";

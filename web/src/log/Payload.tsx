@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { payloadQuery } from "../api/queries";
 import type { EntryFragment, PayloadState } from "../gql/graphql";
-import { CopyButton } from "../shared/CopyButton";
-import { bytes, fully } from "../shared/format";
-import { JsonTree } from "../shared/JsonTree";
-import { Trouble } from "../shared/Trouble";
+import { CopyButton } from "../ui/CopyButton";
+import { bytes, fully } from "../ui/format";
+import { JsonTree } from "../ui/JsonTree";
+import { Trouble } from "../ui/Trouble";
 import classes from "./Payload.module.css";
 
 /** What an entry holds, in full. */

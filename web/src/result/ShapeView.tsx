@@ -1,4 +1,4 @@
-import { JsonTree } from "../shared/JsonTree";
+import { JsonTree } from "../ui/JsonTree";
 import classes from "./ShapeView.module.css";
 import { isNumeric, isScalar, type Shape, scalarText } from "./shape";
 

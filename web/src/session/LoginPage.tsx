@@ -3,7 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useLocation, useSearchParams } from "wouter";
 import icon from "../icon.svg";
-import { usePage } from "../shared/usePage";
+import { usePage } from "../ui/usePage";
 import classes from "./LoginPage.module.css";
 import { demoPeople, type Credential, signIn } from "./signIn";
 

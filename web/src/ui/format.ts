@@ -22,8 +22,13 @@ export function duration(milliseconds: number): string {
   if (milliseconds < 10_000) return `${(milliseconds / 1000).toFixed(1)} s`;
   if (milliseconds < 60_000) return `${Math.round(milliseconds / 1000)} s`;
   const seconds = Math.round(milliseconds / 1000);
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  if (seconds < 3600) return inTwo(seconds, 60, "min", "s");
+  return inTwo(Math.floor(seconds / 60), 60, "h", "min");
+}
+
+function inTwo(count: number, each: number, large: string, small: string): string {
+  const rest = count % each;
+  return `${Math.floor(count / each)} ${large}${rest > 0 ? ` ${rest} ${small}` : ""}`;
 }
 
 export const between = (start: string, end: string | number): number =>
