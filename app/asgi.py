@@ -198,6 +198,8 @@ def wiring_of(settings: Settings) -> Wiring:
         executions_in_flight=settings.executions_in_flight,
         executions_queued=settings.executions_queued,
         log_payload_bytes=settings.log_payload_bytes,
+        mutations_per_minute=settings.mutations_per_minute,
+        mutations_burst=settings.mutations_burst,
         inputs=InputLimits(
             job_input_bytes=settings.job_input_bytes,
             criteria=settings.criteria_per_job,
@@ -238,6 +240,7 @@ def services_of(container: Container) -> Services:
         executions=container.executions,
         logs=container.logs,
         feed=container.feed,
+        rates=container.rates,
         redact=container.journal.redact,
         executors=sorted(container.executors),
         validators=[container.validator.name],

@@ -23,6 +23,7 @@ from services.jobs import Jobs
 from services.journal import Journal
 from services.lifecycle import Lifecycle
 from services.logs import Logs
+from services.rates import MutationRates
 from services.redaction import Redaction
 from services.runners.in_process import InProcess
 from services.runners.temporal import Cluster, Temporal
@@ -55,6 +56,7 @@ class Container:
     executions: Executions
     logs: Logs
     feed: Feed
+    rates: MutationRates
     steps: Steps
     runner: InProcess | Temporal
     temporal: Temporal | None
@@ -91,6 +93,8 @@ class Wiring:
     executions_in_flight: int = 1_000
     executions_queued: int = 10_000
     log_payload_bytes: int = 256 * 1024
+    mutations_per_minute: int = 600
+    mutations_burst: int = 200
     inputs: InputLimits = field(default_factory=InputLimits)
     redacted_keys: re.Pattern[str] | None = None
     secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
@@ -184,6 +188,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             executions=executions,
             logs=Logs(database),
             feed=Feed(database, bus, wiring.feed_poll_seconds),
+            rates=MutationRates(database, wiring.mutations_per_minute, wiring.mutations_burst),
             steps=steps,
             runner=runner,
             temporal=temporal,

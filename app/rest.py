@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -199,7 +201,11 @@ def refused(refusal: Refusal) -> JSONResponse:
 
 def refused_by_graphql(user_errors: list[dict[str, Any]]) -> JSONResponse:
     """Answer with the refusals of a payload, under the status of the first."""
-    return JSONResponse({"userErrors": user_errors}, STATUS_OF[ErrorCode[user_errors[0]["code"]]])
+    first, headers = user_errors[0], dict[str, str]()
+    if first["retryAt"] is not None:
+        left = datetime.fromisoformat(first["retryAt"]) - datetime.now(UTC)
+        headers["retry-after"] = str(max(1, math.ceil(left.total_seconds())))
+    return JSONResponse({"userErrors": user_errors}, STATUS_OF[ErrorCode[first["code"]]], headers)
 
 
 def log_object(entry: JobLog) -> dict[str, Any]:

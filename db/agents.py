@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import FromClause, Select, and_, case, delete, func, insert, or_, select, update
 
 from db import rows
-from db.models import agent_slots, agents
-from db.paging import Key, ids_in, page_of_list
+from db.models import agent_changes, agent_slots, agents
+from db.paging import Key, counts_of_parents, ids_in, page_of_list, pages_of_parents
 from db.types import in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from db.records import Agent, Page, PageOf
+    from db.records import Actor, Agent, AgentChange, Page, PageOf
     from db.session import Transaction
 
 NEWEST_FIRST = Key(("created_at", "id"), descending=True)
@@ -113,3 +113,28 @@ async def count(tx: Transaction, *, only_enabled: bool) -> int:
     statement = _listed(only_enabled=only_enabled)(agents).with_only_columns(func.count(), maintain_column_froms=True)
     total: int = (await tx.connection.execute(statement)).scalar_one()
     return total
+
+
+# -------------------------------------------------------------------------------------------------------- changes
+
+LATEST_FIRST = Key(("number",), descending=True)
+
+
+async def note_change(tx: Transaction, agent_id: str, actor: Actor, fields: Sequence[str]) -> None:
+    """Note who changed which fields of an agent, in the transaction that has changed it."""
+    of_agent = agent_changes.c.agent_id == agent_id
+    number = select(func.coalesce(func.max(agent_changes.c.number), 0) + 1).where(of_agent).scalar_subquery()
+    noted = {"agent_id": agent_id, "number": number, "changed_at": now(), "fields": list(fields)}
+    await tx.connection.execute(insert(agent_changes).values(**noted, **rows.actor_columns("actor", actor)))
+
+
+async def changes_of(tx: Transaction, agent_ids: Sequence[str], page: Page) -> list[PageOf[AgentChange]]:
+    """The same page of many agents' changes, the latest first."""
+    return await pages_of_parents(
+        tx, agent_changes, select, "agent_id", agent_ids, LATEST_FIRST, page, rows.agent_change
+    )
+
+
+async def count_changes_of(tx: Transaction, agent_ids: Sequence[str]) -> list[int]:
+    """How many changes each agent has seen."""
+    return await counts_of_parents(tx, agent_changes, select, "agent_id", agent_ids)

@@ -86,6 +86,18 @@ agent_slots = Table(
     comment="One row for each call that may be under way to an agent at once: taking one is lock-free of others",
 )
 
+agent_changes = Table(
+    "agent_changes",
+    metadata,
+    Column("agent_id", Id, ForeignKey("agents.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("actor_id", Text),
+    Column("actor_name", Text, nullable=False),
+    Column("actor_role", String(16)),
+    Column("fields", CanonicalJson, nullable=False, comment="names, never values: one of them is a credential"),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -277,4 +289,17 @@ idempotency_keys = Table(
     Column("execution_id", Id, ForeignKey("executions.id")),
     Column("created_at", UtcDateTime, nullable=False),
     Index("ix_idempotency_keys_age", "created_at"),
+)
+
+mutation_rates = Table(
+    "mutation_rates",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column(
+        "earned_at",
+        Float,
+        nullable=False,
+        comment="seconds since 1970 by the database's clock: when all that the person was granted is earned",
+    ),
+    Column("granted", Integer, nullable=False, comment="how many the last time"),
 )

@@ -166,6 +166,17 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentChange:
+    """Somebody registered an agent or changed it: the names of the fields, as the API calls them."""
+
+    agent_id: str
+    number: int
+    timestamp: datetime
+    actor: Actor
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Criterion:
     """One acceptance criterion. At most one of `expression` (CEL) and `json_schema` is set; neither: judged."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from db.records import (
     Actor,
     Agent,
+    AgentChange,
     Criterion,
     CriterionResult,
     Execution,
@@ -89,6 +90,17 @@ def notice(stored: Any) -> JobNotice | None:
         message=stored["message"],
         retryable=stored["retryable"],
         failed_criteria=results(stored["failed_criteria"]),
+    )
+
+
+def agent_change(row: Row[Any]) -> AgentChange:
+    """A change of an agent."""
+    return AgentChange(
+        agent_id=row.agent_id,
+        number=row.number,
+        timestamp=row.changed_at,
+        actor=actor(row.actor_id, row.actor_name, row.actor_role),
+        fields=tuple(row.fields),
     )
 
 

@@ -84,3 +84,27 @@ def in_seconds(seconds: float) -> _Moment:
 def now() -> _Moment:
     """SQL for the present moment by the database's clock."""
     return in_seconds(0)
+
+
+class _Epoch(FunctionElement[float]):
+    """The start of the present statement by the database's clock, in seconds since 1970."""
+
+    inherit_cache = True
+    type = Float()
+
+
+@compiles(_Epoch, "postgresql")
+def _epoch_on_postgresql(element: _Epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    del element, compiler, kw
+    return "CAST(extract(epoch FROM statement_timestamp()) AS double precision)"
+
+
+@compiles(_Epoch, "sqlite")
+def _epoch_on_sqlite(element: _Epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    del element, compiler, kw
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def epoch() -> _Epoch:
+    """SQL for the present moment in seconds since 1970, by the database's clock."""
+    return _Epoch()

@@ -7,12 +7,14 @@ from functools import partial
 
 import strawberry
 
-from db.records import Agent
+from db.records import Agent, AgentChange
 from resolvers.context import Info
+from resolvers.errors import ForbiddenError
 from resolvers.inputs import CreateAgentInput, UpdateAgentInput
 from resolvers.paging import Listed
+from resolvers.rates import counted
 from services import cursors
-from services.agents import AgentResult, cursor_of, position
+from services.agents import AgentResult, change_cursor_of, change_position, cursor_of, position
 
 
 async def agent(info: Info, id: strawberry.ID) -> Agent | None:
@@ -34,11 +36,25 @@ def endpoint_url(root: Agent, info: Info) -> str | None:
     return root.endpoint_url if info.context.require_viewer().is_admin else None
 
 
+async def changes(root: Agent, info: Info, first: int | None = None, after: str | None = None) -> Listed[AgentChange]:
+    """Who changed it: for admins."""
+    if not info.context.require_viewer().is_admin:
+        raise ForbiddenError("Only an admin may read who changed an agent.")
+    service, page = info.context.services.agents, cursors.page(change_position, first, after, None, None)
+    return Listed(
+        await info.context.load(partial(service.changes_of, page=page), root.id),
+        change_cursor_of,
+        partial(info.context.load, partial(service.count_changes_of), root.id),
+    )
+
+
+@counted(AgentResult)
 async def create_agent(info: Info, input: CreateAgentInput) -> AgentResult:
     """Register an agent."""
     return await info.context.services.agents.create(info.context.require_viewer(), input.draft())
 
 
+@counted(AgentResult)
 async def update_agent(info: Info, input: UpdateAgentInput) -> AgentResult:
     """Change an agent."""
     viewer = info.context.require_viewer()

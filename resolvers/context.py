@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from services.feed import Feed
     from services.jobs import Jobs
     from services.logs import Logs
+    from services.rates import MutationRates
     from services.redaction import Redaction
     from services.viewer import Viewer
 
@@ -38,6 +39,7 @@ class Services:
     executions: Executions
     logs: Logs
     feed: Feed
+    rates: MutationRates
     redact: Redaction
     executors: Sequence[str]
     validators: Sequence[str]

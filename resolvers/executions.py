@@ -11,6 +11,7 @@ from db.records import Execution, Job, JobLog, JsonValue, Validation
 from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, ExecuteJobInput, RetryValidationInput
 from resolvers.paging import Listed
+from resolvers.rates import counted
 from services import cursors, ids
 from services.executions.comparison import CriterionComparison
 from services.executions.requests import (
@@ -105,17 +106,20 @@ async def validations(
 # ------------------------------------------------------------------------------------------------------ mutations
 
 
+@counted(ExecuteResult)
 async def execute_job(info: Info, input: ExecuteJobInput) -> ExecuteResult:
     """Press Execute."""
     return await info.context.services.executions.execute(info.context.require_viewer(), input.command())
 
 
+@counted(ExecuteResult)
 async def retry_validation(info: Info, input: RetryValidationInput) -> ExecuteResult:
     """Judge the kept answer again."""
     viewer, service = info.context.require_viewer(), info.context.services.executions
     return await service.retry_validation(viewer, input.job_id, input.wait_seconds)
 
 
+@counted(JobResult)
 async def cancel_execution(info: Info, input: CancelExecutionInput) -> JobResult:
     """Cancel the live execution."""
     viewer, service = info.context.require_viewer(), info.context.services.executions

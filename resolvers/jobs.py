@@ -23,6 +23,7 @@ from resolvers.inputs import (
     UpdateJobInput,
 )
 from resolvers.paging import Listed
+from resolvers.rates import counted
 from services import cursors
 from services.jobs import JobResult, cursor_of, position
 from services.lifecycle import JobAction
@@ -98,34 +99,40 @@ async def available_actions(root: Job, info: Info) -> list[JobAction]:
 # ------------------------------------------------------------------------------------------------------ mutations
 
 
+@counted(JobResult)
 async def create_job(info: Info, input: CreateJobInput) -> JobResult:
     """Create a job."""
     return await info.context.services.jobs.create(info.context.require_viewer(), input.draft())
 
 
+@counted(JobResult)
 async def update_job(info: Info, input: UpdateJobInput) -> JobResult:
     """Edit a job."""
     return await info.context.services.jobs.update(info.context.require_viewer(), input.job_id, input.edit())
 
 
+@counted(JobResult)
 async def assign_job(info: Info, input: AssignJobInput) -> JobResult:
     """Give a job an agent."""
     viewer, service = info.context.require_viewer(), info.context.services.jobs
     return await service.assign(viewer, input.job_id, input.agent_id, input.expected_revision)
 
 
+@counted(JobResult)
 async def force_assign_job(info: Info, input: ForceAssignJobInput) -> JobResult:
     """Put a job to ASSIGNED."""
     viewer, service = info.context.require_viewer(), info.context.services.jobs
     return await service.force_assign(viewer, input.job_id, input.agent_id, input.reason)
 
 
+@counted(JobResult)
 async def force_complete_job(info: Info, input: ForceCompleteJobInput) -> JobResult:
     """Put a job to COMPLETED."""
     viewer, service = info.context.require_viewer(), info.context.services.jobs
     return await service.force_complete(viewer, input.job_id, input.result_value(), input.reason)
 
 
+@counted(JobResult)
 async def force_resubmission(info: Info, input: ForceResubmissionInput) -> JobResult:
     """Put a job to RESUBMISSION_REQUIRED."""
     viewer, service = info.context.require_viewer(), info.context.services.jobs

@@ -49,6 +49,13 @@ class Actor:
     role: Role | None = field("What they might do then; null for the system.")
 
 
+@strawberry.type(description="Somebody registered an agent or changed it.")
+class AgentChange:
+    timestamp: dt.datetime = field("When.")
+    actor: Actor = field("Who.")
+    fields: list[str] = field("Which fields, by name; values are not kept.")
+
+
 @strawberry.type(description="A program that does jobs, and how it is called.")
 class Agent(Node):
     record: ClassVar[type] = records.Agent
@@ -72,6 +79,9 @@ class Agent(Node):
     has_secret: bool = field("Whether a credential is stored for it.")
     created_at: dt.datetime = field("When it was registered.")
     updated_at: dt.datetime = field("When it was last changed.")
+    changes: Connection[AgentChange] = field(
+        "Who registered and changed it, the latest first; admins only.", resolver=resolvers.agents.changes
+    )
 
 
 @strawberry.type(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +15,7 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from db.records import Agent, JsonValue, Page, PageOf
+    from db.records import Agent, AgentChange, JsonValue, Page, PageOf
     from db.session import Database
     from services.sandbox import Sandbox
     from services.viewer import Viewer
@@ -103,6 +103,8 @@ class Agents:
             return AgentResult(None, (refused,))
         async with self.database.begin() as tx:
             agent = await agent_rows.create(tx, {"id": ids.new_id(ids.AGENT), **self._columns(draft)})
+            given = [item.name for item in fields(draft) if getattr(draft, item.name) != item.default]
+            await agent_rows.note_change(tx, agent.id, viewer.actor, _api_names(given))
         return AgentResult(agent)
 
     async def update(self, viewer: Viewer, agent_id: str, changes: Mapping[str, Any]) -> AgentResult:
@@ -129,6 +131,10 @@ class Agents:
             changed = await agent_rows.change(
                 tx, agent_id, columns, previous_secret_seconds=self.secret_overlap_seconds
             )
+            # A stored credential never equals another: its name is there exactly when it was replaced.
+            differing = [name for name, value in columns.items() if value != getattr(agent, name)]
+            if changed is not None and differing:
+                await agent_rows.note_change(tx, agent_id, viewer.actor, _api_names(differing))
         return AgentResult(changed)
 
     def _has(self, agent: Agent, secret: str) -> bool:
@@ -226,6 +232,16 @@ class Agents:
         async with self.database.read() as tx:
             return await agent_rows.count(tx, only_enabled=not viewer.is_admin)
 
+    async def changes_of(self, agent_ids: Sequence[str], page: Page) -> Sequence[PageOf[AgentChange]]:
+        """The same page of many agents' changes, the latest first; for admins, whoever asks makes sure of it."""
+        async with self.database.read() as tx:
+            return await agent_rows.changes_of(tx, agent_ids, page)
+
+    async def count_changes_of(self, agent_ids: Sequence[str]) -> Sequence[int]:
+        """How many changes each agent has seen."""
+        async with self.database.read() as tx:
+            return await agent_rows.count_changes_of(tx, agent_ids)
+
 
 def _text_problem(draft: AgentDraft, given: Callable[[str], bool]) -> Refusal | None:
     texts = (
@@ -252,3 +268,20 @@ def cursor_of(agent: Agent) -> str:
 def position(cursor: str) -> cursors.Position:
     """Read a cursor of the list of agents. Raises BadRequestError."""
     return cursors.decode(_CURSOR, (datetime, str), cursor)
+
+
+_CHANGE_CURSOR = "h"
+
+
+def change_cursor_of(change: AgentChange) -> str:
+    """The cursor of a change in its agent's list."""
+    return cursors.encode(_CHANGE_CURSOR, change.number)
+
+
+def change_position(cursor: str) -> cursors.Position:
+    """Read a cursor of a list of changes. Raises BadRequestError."""
+    return cursors.decode(_CHANGE_CURSOR, (int,), cursor)
+
+
+def _api_names(names: Sequence[str]) -> list[str]:
+    return [_CAMEL.get(name, name) for name in names]

@@ -1,6 +1,7 @@
 """The whole application in this process, asked through ASGI."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,15 +78,31 @@ class Api:
         return await self.http.post(path, content=content, headers={**self.bearer(), **(headers or {})})
 
 
+OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
+
+
 @pytest.fixture
-async def api(settings: Settings) -> AsyncGenerator[Api]:
-    app = create_app(settings)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://signoff.test") as http,
-    ):
-        yield Api(app, http, Tokens.of(secret_keys(settings)))
+def open_api(settings: Settings) -> OpenApi:
+    """Open the application with other settings than the usual."""
+
+    @asynccontextmanager
+    async def opened(**changed: Any) -> AsyncGenerator[Api]:
+        own = settings.model_copy(update=changed)
+        app = create_app(own)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://signoff.test") as http,
+        ):
+            yield Api(app, http, Tokens.of(secret_keys(own)))
+
+    return opened
+
+
+@pytest.fixture
+async def api(open_api: OpenApi) -> AsyncGenerator[Api]:
+    async with open_api() as opened:
+        yield opened
 
 
 @pytest.fixture

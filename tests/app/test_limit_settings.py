@@ -1,39 +1,10 @@
 """Each limit is a setting: what is beyond it is refused in a sentence that names it, what is not is answered."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import httpx
-import pytest
-
-from app.asgi import create_app
-from app.auth import Tokens
-from app.secrets import secret_keys
-from app.settings import Settings
 from db.records import Role
 from tests.agents import Response, ScriptedAgent
-from tests.app.conftest import CREATE_AGENT, CREATE_JOB, Api
-
-OpenApi = Callable[..., AbstractAsyncContextManager[Api]]
-
-
-@pytest.fixture
-def open_api(settings: Settings) -> OpenApi:
-    """Open the application with other settings than the usual."""
-
-    @asynccontextmanager
-    async def opened(**changed: Any) -> AsyncGenerator[Api]:
-        own = settings.model_copy(update=changed)
-        app = create_app(own)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://signoff.test") as http,
-        ):
-            yield Api(app, http, Tokens.of(secret_keys(own)))
-
-    return opened
+from tests.app.conftest import CREATE_AGENT, CREATE_JOB, Api, OpenApi
 
 
 def criterion(expression: str = "true") -> dict[str, Any]:

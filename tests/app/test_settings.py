@@ -162,8 +162,6 @@ def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
 NOT_YET = {
     "jwt_issuer",
     "jwt_audience",
-    "mutations_per_minute",
-    "mutations_burst",
 }
 
 

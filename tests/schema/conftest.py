@@ -92,6 +92,7 @@ def services_of(house: House, executor: FakeExecutor) -> Services:
         executions=container.executions,
         logs=container.logs,
         feed=container.feed,
+        rates=container.rates,
         redact=container.journal.redact,
         executors=sorted(container.executors),
         validators=[container.validator.name],
