@@ -48,9 +48,9 @@ def test_what_plug_ins_and_records_need_is_the_standard_library(module: str) -> 
 
 def test_locks_name_no_registry() -> None:
     # So that they serve behind any mirror, and nothing about the machine that made them is published.
-    # An author's address for donations is the one that npm writes there anyway.
+    # An author's addresses for donations, one or a list of them, are the ones that npm writes there anyway.
     address = re.compile(
-        r"(?<!\"url\": \")https?://|--(extra-)?index|--find-links|--trusted-host|\"resolved\"|registry\s*="
+        r"(?<!\"url\": \")(?<! {10}\")https?://|--(extra-)?index|--find-links|--trusted-host|\"resolved\"|registry\s*="
     )
     told = [
         f"{path.relative_to(ROOT)}:{number}"
