@@ -50,7 +50,7 @@ def test_locks_name_no_registry() -> None:
     # So that they serve behind any mirror, and nothing about the machine that made them is published.
     # An author's addresses for donations, one or a list of them, are the ones that npm writes there anyway.
     address = re.compile(
-        r"(?<!\"url\": \")(?<! {10}\")https?://|--(extra-)?index|--find-links|--trusted-host|\"resolved\"|registry\s*="
+        r"(?<!\"url\": \")(?<! {8}\")https?://|--(extra-)?index|--find-links|--trusted-host|\"resolved\"|registry\s*="
     )
     told = [
         f"{path.relative_to(ROOT)}:{number}"
