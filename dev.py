@@ -252,7 +252,8 @@ def npm(folder: Path, *command: str) -> None:
         check=False,
     )
     if done.returncode:
-        said = [line for line in done.stdout.replace("npm error ", "").splitlines() if line.strip()]
+        said = [line for line in done.stdout.replace("npm error ", "").splitlines() if line.strip(" >")]
+        said = [line for line in said if not line.startswith(("npm warn", "> "))]
         # Where the registry was not reached, one line says why; a build says what is wrong, and where.
         why = [line for line in said if "reason:" in line][:1] or said
         raise NpmError("\n".join([f"npm {command[0]} in {folder.relative_to(ROOT)} failed:", *why]))

@@ -32,9 +32,9 @@ GRAPHQL = "/graphql"
 NOT_IDENTIFIED = PROBES | {GRAPHQL, "/login", "/login/people", "/logout"}
 # The pages and their parts, which are the same for everybody. Nobody's session decides whether they are served: a page
 # has to be there to sign in again after it has expired.
-PAGES = ("/login", "/jobs", "/jobs/{id}", "/admin", "/admin/jobs", "/admin/jobs/{id}", "/admin/agents")
+PAGES = ("/", "/login", "/jobs", "/jobs/{id}", "/admin/jobs", "/admin/jobs/{id}", "/admin/agents")
 ASSETS = "/assets/"
-_PAGE = re.compile("/|" + re.escape(ASSETS) + "[^/]*|" + "|".join(re.sub("{id}", "[^/]+", path) for path in PAGES))
+_PAGE = re.compile(re.escape(ASSETS) + "[^/]*|" + "|".join(re.sub("{id}", "[^/]+", path) for path in PAGES))
 # What sets a cookie is refused to foreign pages whether they bring one or not.
 SETS_COOKIES = frozenset({"/login", "/logout"})
 

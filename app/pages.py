@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from app.middleware import ASSETS, PAGES, SECURITY_HEADERS
@@ -144,15 +144,9 @@ class Pages:
     def routes(self) -> list[Route]:
         """What they answer: the application at its every address, so that a deep link survives a reload."""
         return [
-            Route("/", self.start, methods=["GET"]),
             Route(f"{ASSETS}{{name}}", self.asset, methods=["GET"]),
             *(Route(path, self.page, methods=["GET"]) for path in PAGES),
         ]
-
-    async def start(self, request: Request) -> Response:
-        """Lead to the jobs."""
-        del request
-        return RedirectResponse("/jobs", headers={"cache-control": _REVALIDATED})
 
     async def page(self, request: Request) -> Response:
         """Answer with the application; which page it shows is its own business."""

@@ -38,6 +38,8 @@ class Response:
     """Wait this long before each byte after the headers."""
     delay_seconds: float = 0.0
     """Wait this long before answering."""
+    after: asyncio.Event | None = None
+    """Wait for this before answering."""
     hangs: bool = False
     """Read the request, then stay silent. With `cut_after`: after those bytes."""
     resets: bool = False
@@ -131,6 +133,8 @@ class ScriptedAgent:
     @staticmethod
     async def _respond(response: Response, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(response.delay_seconds)
+        if response.after is not None:
+            await response.after.wait()
         head, body = response.parts()
         if response.cut_after is not None:
             whole = (head + body)[: response.cut_after]

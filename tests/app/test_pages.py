@@ -52,12 +52,6 @@ async def test_a_deep_link_is_the_application(http: httpx.AsyncClient, path: str
     assert page.headers["cache-control"] == "no-cache"
 
 
-async def test_the_start_leads_to_the_jobs(http: httpx.AsyncClient) -> None:
-    start = await http.get("/")
-
-    assert (start.status_code, start.headers["location"]) == (307, "/jobs")
-
-
 @pytest.mark.parametrize(
     ("accepted", "sent"),
     [

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +16,9 @@ from app.secrets import secret_keys
 from app.settings import read
 from db.records import Role
 from tests.databases import SQLite
+from tests.processes import process
 
 SECRET_KEY = "k" * 40
-START_SECONDS = 30
 # So long that IN_EXECUTION can be seen, so short that nobody waits.
 AGENT_SECONDS = "0.2"
 CREATE_AGENT = "mutation($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } userErrors { code } } }"
@@ -67,25 +61,3 @@ def served(sqlite: SQLite, tmp_path_factory: pytest.TempPathFactory) -> Generato
             ).json()["data"]["createAgent"]
             assert made["userErrors"] == []
             yield Served(url, tokens.issue("ines", Role.CLIENT), made["agent"]["id"], log)
-
-
-@contextmanager
-def process(module: list[str], environment: dict[str, str], log: Path, ready: str) -> Generator[str]:
-    """Run a module for as long as the block; yields what `ready` finds in what it prints, once it does."""
-    with log.open("w") as output:
-        command = [sys.executable, "-m", *module]
-        started = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while (found := re.search(ready, log.read_text(), re.MULTILINE)) is None:
-            assert started.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
-        yield found[1]
-    finally:
-        started.send_signal(signal.SIGINT)  # unlike SIGTERM, it gives nobody time to notice
-        try:
-            started.wait(10)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
