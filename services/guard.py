@@ -33,6 +33,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _REFUSED: tuple[Network, ...] = (
     IPv4Network("192.0.0.0/24"),  # RFC 6890: protocol assignments
     IPv4Network("192.88.99.0/24"),  # RFC 7526: 6to4 relay anycast
+    IPv4Network("168.63.129.16/32"),  # Azure's own services for a machine, keys among them, on a public address
     IPv6Network("2001::/23"),  # RFC 6890: protocol assignments, Teredo among them
     IPv6Network("2002::/16"),  # RFC 3056: 6to4
     IPv6Network("3fff::/20"),  # RFC 9637: documentation

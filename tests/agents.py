@@ -71,7 +71,7 @@ class Received:
 class ScriptedAgent:
     """Serves while its context is open. `connections` counts those that were made; the events say that one was."""
 
-    def __init__(self, *responses: Response, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *responses: Response, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.responses = list(responses or (Response(),))
         self.requests: list[Received] = []
         self.connections = 0
@@ -79,15 +79,16 @@ class ScriptedAgent:
         self.called = asyncio.Event()
         self.port = 0
         self._tls = tls
+        self._host = host
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/run"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self.port}/run"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._connected, self._host, 0, ssl=self._tls)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
