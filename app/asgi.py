@@ -78,6 +78,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
         ),
         introspection=settings.introspection,
         suggestions=settings.field_suggestions,
+        compiled=settings.compiled_queries,
     )
 
     def services() -> Services:

@@ -179,6 +179,8 @@ class Settings(BaseSettings):
     """How often one field may stand in one selection."""
     query_tokens: Count = 2_000
     query_nodes: Count = 10_000
+    compiled_queries: bool = True
+    """Whether operations are executed by what was compiled of them, or all by graphql-core."""
     introspection: bool = True
     field_suggestions: bool = True
     """Whether errors say "Did you mean …?"; never where introspection is off, for that would tell the same."""

@@ -21,9 +21,11 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext
 
+from compiled import compiled_executor
 from resolvers.context import Context
 from resolvers.selection import fields
 from schema import enums
+from schema.bindings import StrawberryBindings
 from schema.documents import Document, Documents
 from schema.errors import BAD_REQUEST, shown
 from schema.limits import Limits
@@ -68,11 +70,14 @@ class Schema(strawberry.Schema):
         return self.documents.nodes_error(self._schema, document, operation_name, variables)
 
 
-def build_schema(limits: Limits | None = None, *, introspection: bool = True, suggestions: bool = True) -> Schema:
+def build_schema(
+    limits: Limits | None = None, *, introspection: bool = True, suggestions: bool = True, compiled: bool = True
+) -> Schema:
     """Build the schema; it has no state but the documents that it has seen.
 
     `introspection` says whether clients may ask for the schema itself, `suggestions` whether errors may guess at
-    what was meant; without introspection they never do, for guesses tell the schema too.
+    what was meant; without introspection they never do, for guesses tell the schema too. Unless `compiled`, every
+    operation is executed by graphql-core alone: slower, and otherwise the same.
     """
     enums.register()
     built = Schema(
@@ -82,6 +87,7 @@ def build_schema(limits: Limits | None = None, *, introspection: bool = True, su
         types=[Validation],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[_Operation],
+        execution_context_class=compiled_executor(StrawberryBindings()) if compiled else None,
     )
     built.documents = Documents(limits or Limits(), introspection)
     built.suggests = introspection and suggestions

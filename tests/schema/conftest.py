@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import httpx
+import orjson
 import pytest
 import uvicorn
+from graphql import GraphQLError, OperationType
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
@@ -18,6 +23,7 @@ from resolvers.context import Services
 from resolvers.errors import UnauthenticatedError
 from schema.build import Schema, build_schema
 from schema.endpoint import GraphQLEndpoint
+from schema.http import body_of
 from services.viewer import Viewer
 from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import ADMIN, CLIENT, STRANGER, House, OpenHouse, open_house
@@ -84,6 +90,49 @@ class Api:
         return error["code"], error["path"]
 
 
+# Where this is false, operations are executed once, as they are in service: their statements are counted, say.
+comparing: ContextVar[bool] = ContextVar("comparing", default=True)
+
+
+@cache
+def uncompiled() -> Schema:
+    return build_schema(compiled=False)
+
+
+def compared(schema: Schema) -> Schema:
+    """Have every query of every test executed by graphql-core too, which must have the same answer."""
+    compiled = schema.execute
+
+    async def execute(query: str | None, **asked: Any) -> Any:
+        result = await compiled(query, **asked)
+        if not comparing.get() or not _is_query(schema, query, asked.get("operation_name")):
+            return result
+        # What executions change in the background may come in between: then both are asked again.
+        for tries_left in reversed(range(5)):
+            expected = _answer(await uncompiled().execute(query, **asked))
+            if _answer(result) == expected:
+                break
+            assert tries_left, f"{query}\n{_answer(result)!r}\n{expected!r}"
+            result = await compiled(query, **asked)
+        return result
+
+    cast("Any", schema).execute = execute
+    return schema
+
+
+def _is_query(schema: Schema, query: str | None, operation_name: str | None) -> bool:
+    try:
+        operation = schema.document(query or "").operation(operation_name)
+    except GraphQLError:
+        return False
+    return operation is not None and operation.operation is OperationType.QUERY
+
+
+def _answer(result: Any) -> bytes:
+    # A bug's trace id is each time another.
+    return re.sub(rb'"traceId":"[^"]*"', b"", orjson.dumps(body_of(result)))
+
+
 def services_of(house: House, executor: FakeExecutor) -> Services:
     container = house.container
     return Services(
@@ -105,7 +154,7 @@ async def api(open_house: OpenHouse) -> AsyncGenerator[Api]:
     """As the client; `api.by(…)` is somebody else."""
     executor, validator = FakeExecutor(), FakeValidator()
     async with open_house(extra_executors={"fake": executor}, validator=validator) as house:
-        schema = build_schema()
+        schema = compared(build_schema())
         endpoint = GraphQLEndpoint(schema, services_of(house, executor), authenticate, connection_init_seconds=0.3)
         app = Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)])
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from resolvers.loaders import Loaders
 from services.ports import Verdict
-from tests.schema.conftest import Api
+from tests.schema.conftest import Api, comparing
 from tests.schema.test_jobs_api import EXECUTE, new_agent, new_job
 from tests.services.conftest import ADMIN
 
@@ -30,11 +30,12 @@ def statements() -> Generator[list[str]]:
             mine.append(statement)
 
     event.listen(Engine, "before_cursor_execute", count)
-    token = _asking.set(seen)
+    token, once = _asking.set(seen), comparing.set(False)
     try:
         yield seen
     finally:
         _asking.reset(token)
+        comparing.reset(once)
         event.remove(Engine, "before_cursor_execute", count)
 
 

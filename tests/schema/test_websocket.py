@@ -12,7 +12,7 @@ import websockets
 from services.cursors import log_cursor
 from services.ids import JOB, new_id
 from services.viewer import Viewer
-from tests.schema.conftest import Api, Followers, until
+from tests.schema.conftest import Api, Followers, comparing, until
 from tests.schema.sockets import PROTOCOL, Closed, Socket
 from tests.schema.test_jobs_api import CREATE, EXECUTE, IS_OK, new_agent, new_job
 from tests.services.conftest import ADMIN, CLIENT, STRANGER
@@ -161,6 +161,7 @@ async def test_a_follower_that_leaves_leaves_nothing_behind(api: Api, followers:
 
 
 async def test_the_feed_cursor_is_read_before_anything_else(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparing.set(False)
     container, order = api.house.container, []
     read_cursor, read_page = type(container.feed).cursor, type(container.jobs).page
 

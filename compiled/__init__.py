@@ -1,0 +1,27 @@
+"""Executes GraphQL operations that were compiled once, over graphql-core's own schemas.
+
+graphql-core walks the document anew for every value that it completes: it looks fields up by name, asks what kind of
+type each has, and makes a path, an info object and, for anything awaited, a coroutine for each level. Almost none of
+that depends on the values. Here the walk is done once for each operation, and what is left of it is one generated
+function for each selection set: attributes read, classes compared, a dict built.
+
+    executor_class = compiled_executor(Bindings())
+    result = await execute(schema, document, executor_class=executor_class)
+
+What is not done here is left to graphql-core, field by field (`fields.CoreField`) or for a whole operation
+(`Plans.of`): introspection, `@defer` and `@stream`, fragment variables, middleware, abort signals. So are all the
+rare turns of an ordinary field: a value of an unexpected class, an error, an awaitable where none was expected is
+handed to the very methods of `graphql.execution.Executor` that would have had it anyway. Answers are the same, byte
+for byte, errors and their order of paths included; what differs is told here:
+
+- a field's arguments are coerced once for an operation, not for each parent: a resolver must not change them;
+- a value is told from an awaitable by its class.
+
+The package knows graphql-core and nothing else. What a schema library knows besides (which attribute a field reads,
+how its resolvers are called without its own wrapping) it says through `Bindings`.
+"""
+
+from compiled.bindings import Bindings, Call
+from compiled.executor import CompiledExecutor, compiled_executor
+
+__all__ = ["Bindings", "Call", "CompiledExecutor", "compiled_executor"]

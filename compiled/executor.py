@@ -1,0 +1,77 @@
+"""graphql-core's executor, with the selection sets compiled."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema
+from graphql.execution import Executor
+
+from compiled.bindings import Bindings, Call
+from compiled.fields import FieldPlan
+from compiled.flight import Flight
+from compiled.plan import Plans, Variant
+
+
+class CompiledExecutor(Executor[Any]):
+    """Executes what is compiled by that, and the rest as it always was. Make one with `compiled_executor`."""
+
+    plans: Plans
+
+    variant: Variant | None = None
+    calls: dict[FieldPlan, Call | bool]
+    """How each field is resolved in this execution: its resolver, with the arguments in place."""
+
+    @classmethod
+    def build(
+        cls, schema: GraphQLSchema, document: DocumentNode, *arguments: Any, **keywords: Any
+    ) -> list[GraphQLError] | CompiledExecutor:
+        """Build an executor; what an unvalidated request gets wrong is returned instead."""
+        # Strawberry's operation extensions are for executors of its own.
+        keywords.pop("operation_extensions", None)
+        executor = cast("Any", super()).build(schema, document, *arguments, **keywords)
+        if isinstance(executor, cls):
+            executor.calls = {}
+            executor.variant = cls.plans.of(executor, document)
+        found: list[GraphQLError] | CompiledExecutor = executor
+        return found
+
+    def execute_collected_root_fields(
+        self,
+        root_type: GraphQLObjectType,
+        root_value: Any,
+        grouped_field_set: Any,
+        serially: bool,  # noqa: FBT001  (graphql-core's)
+        new_defer_usages: Any,
+    ) -> Any:
+        """Execute the operation's own selection set."""
+        variant = self.variant
+        if variant is None:
+            return super().execute_collected_root_fields(
+                root_type, root_value, grouped_field_set, serially, new_defer_usages
+            )
+        if serially:
+            # One after the other, as graphql-core has it; with nodes that are known here, so what is below is compiled.
+            return super().execute_collected_root_fields(
+                root_type, root_value, variant.root_fields, serially, new_defer_usages
+            )
+        return Flight(self).run(variant.root, root_value, None)
+
+    def collect_and_execute_subfields(
+        self, return_type: GraphQLObjectType, field_details_list: Any, path: Any, result: Any, position_context: Any
+    ) -> Any:
+        """Execute a selection set that graphql-core came to by a field of its own."""
+        variant = self.variant
+        if variant is None or return_type.name.startswith("__") or not variant.knows(field_details_list):
+            return super().collect_and_execute_subfields(
+                return_type, field_details_list, path, result, position_context
+            )
+        return Flight(self).run(variant.selection(return_type, field_details_list), result, path)
+
+
+def compiled_executor(bindings: Bindings | None = None) -> type[CompiledExecutor]:
+    """Make an executor class, to be given to graphql-core's `execute` and `subscribe`, or to Strawberry.
+
+    Each has its own compiled operations; bindings speak of one schema library, so one class serves all its schemas.
+    """
+    return type("CompiledExecutor", (CompiledExecutor,), {"plans": Plans(bindings or Bindings())})

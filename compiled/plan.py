@@ -1,0 +1,195 @@
+"""What was compiled of the operations seen last."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    Node,
+    OperationDefinitionNode,
+    VariableNode,
+)
+from graphql.execution.collect_fields import FieldDetails, collect_fields, collect_subfields
+from graphql.execution.values import get_argument_values
+from graphql.language import DirectiveNode
+
+from compiled.bindings import Bindings, Call
+from compiled.fields import FieldPlan, Run
+from compiled.selection import compile_selection
+
+_KEPT_OPERATIONS = 500
+# Of one operation, by the values of the variables that its @skip and @include read: for each a way to execute it.
+_KEPT_VARIANTS = 16
+_CONDITIONS = {"skip", "include"}
+# Directives that change how an operation is executed in ways that are not compiled.
+_NOT_COMPILED = {"defer", "stream", "experimental_disableErrorPropagation"}
+
+
+class Variant:
+    """An operation under one set of conditions. Selection sets are compiled as execution first gets to them."""
+
+    def __init__(self, executor: Any, bindings: Bindings) -> None:
+        self.bindings = bindings
+        self.schema: GraphQLSchema = executor.schema
+        self._fragments = executor.fragments
+        self._operation: OperationDefinitionNode = executor.operation
+        # Only for conditions, which are the same in each execution of the variant.
+        self._variables = executor.variable_values
+        self._collected: dict[tuple[str, int], dict[str, list[FieldDetails]]] = {}
+        self._runs: dict[tuple[str, int], Run] = {}
+        self._records: dict[str, type | None] = {}
+        # Lists of nodes stand for places in the document by their identity, so they are kept for as long.
+        self._known: dict[int, list[FieldDetails]] = {}
+        root = executor.schema.get_root_type(self._operation.operation)
+        self.root_fields = collect_fields(self.schema, self._fragments, self._variables, root, self._operation)[0]
+        self._know(self.root_fields)
+        self._root = root
+        self._run_root: Run | None = None
+
+    @property
+    def root(self) -> Run:
+        """The operation's own selection set."""
+        if self._run_root is None:
+            self._run_root = compile_selection(self, self._root, self.root_fields)
+        return self._run_root
+
+    def _know(self, grouped: Mapping[str, list[FieldDetails]]) -> None:
+        self._known.update((id(details), details) for details in grouped.values())
+
+    def knows(self, details: list[FieldDetails]) -> bool:
+        """Whether a list of nodes is one of this variant's, and not one that graphql-core collected."""
+        return self._known.get(id(details)) is details
+
+    def collect(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> dict[str, list[FieldDetails]]:
+        """Return the fields that are selected on a type at a place in the document."""
+        key = (type_.name, id(details))
+        found = self._collected.get(key)
+        if found is None:
+            found = collect_subfields(
+                self.schema, self._fragments, self._variables, self._operation, type_, details
+            ).grouped_field_set
+            self._collected[key] = found
+            self._know(found)
+        return found
+
+    def selection(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Run:
+        """Return the function of what is selected on a type at a place in the document."""
+        key = (type_.name, id(details))
+        run = self._runs.get(key)
+        if run is None:
+            run = self._runs[key] = compile_selection(self, type_, self.collect(type_, details))
+        return run
+
+    def record(self, type_: GraphQLObjectType) -> type | None:
+        """Return the class whose instances are of the type, where the bindings know one."""
+        if type_.name not in self._records:
+            self._records[type_.name] = self.bindings.record(type_)
+        return self._records[type_.name]
+
+    def call(self, executor: Any, field: FieldPlan, info: GraphQLResolveInfo[Any]) -> Call | bool:
+        """Return how to resolve a field in this execution; False: only graphql-core can, or tell what is wrong."""
+        try:
+            arguments = get_argument_values(
+                field.definition, field.nodes[0], executor.variable_values, None, executor.hide_suggestions
+            )
+            found = self.bindings.call(field.definition, arguments, info)
+        except Exception:  # noqa: BLE001  (it is raised again for each source, where it becomes the field's error)
+            return False
+        if found is not None:
+            return found
+        resolve: Any = field.definition.resolve or executor.field_resolver
+        if not arguments:
+            return resolve  # type: ignore[no-any-return]
+        return lambda source, info: resolve(source, info, **arguments)
+
+
+class _Operation:
+    """One operation of a document."""
+
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
+        self.schema = schema
+        self.document = document
+        self.conditions: tuple[str, ...] = ()
+        self.compiles = True
+        conditions: set[str] = set()
+        for node in _walk(document):
+            if isinstance(node, FragmentDefinitionNode) and node.variable_definitions:
+                self.compiles = False
+            if isinstance(node, DirectiveNode):
+                name = node.name.value
+                if name in _NOT_COMPILED:
+                    self.compiles = False
+                elif name in _CONDITIONS:
+                    values = [argument.value for argument in node.arguments or ()]
+                    conditions.update(value.name.value for value in values if isinstance(value, VariableNode))
+        self.conditions = tuple(sorted(conditions))
+        self.variants: OrderedDict[tuple[bool, ...], Variant] = OrderedDict()
+
+
+class Plans:
+    """The operations seen last.
+
+    An operation is known by the identity of its document, which is kept along with it: whoever parses a text anew
+    for each request has each compiled anew, and whoever keeps documents has each compiled once.
+    """
+
+    def __init__(self, bindings: Bindings, kept: int = _KEPT_OPERATIONS) -> None:
+        self.bindings = bindings
+        self._kept = kept
+        self._operations: OrderedDict[tuple[int, int, int], _Operation] = OrderedDict()
+
+    def of(self, executor: Any, document: DocumentNode) -> Variant | None:
+        """Return how to execute an operation; None where graphql-core has to."""
+        if executor.abort_signal is not None or not executor.error_propagation:
+            return None
+        if executor.middleware_manager is not None and executor.middleware_manager.middlewares:
+            return None
+        operation = self._operation(executor, document)
+        if not operation.compiles:
+            return None
+        coerced = executor.variable_values.coerced
+        conditions = tuple(coerced.get(name) for name in operation.conditions)
+        if not all(value is True or value is False for value in conditions):
+            return None
+        variant = operation.variants.get(conditions)
+        if variant is None:
+            try:
+                variant = Variant(executor, self.bindings)
+            except (GraphQLError, RecursionError):
+                return None  # told where graphql-core collects the same fields
+            operation.variants[conditions] = variant
+            if len(operation.variants) > _KEPT_VARIANTS:
+                operation.variants.popitem(last=False)
+        return variant
+
+    def _operation(self, executor: Any, document: DocumentNode) -> _Operation:
+        key = (id(executor.schema), id(document), id(executor.operation))
+        operation = self._operations.get(key)
+        if operation is not None:
+            self._operations.move_to_end(key)
+            return operation
+        operation = self._operations[key] = _Operation(executor.schema, document)
+        if len(self._operations) > self._kept:
+            self._operations.popitem(last=False)
+        return operation
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    """The nodes of a document, without those of values, which hold no directives."""
+    waiting: list[Any] = [node]
+    while waiting:
+        item = waiting.pop()
+        yield item
+        for name in ("definitions", "selections", "directives"):
+            waiting.extend(getattr(item, name, None) or ())
+        inner = getattr(item, "selection_set", None)
+        if inner is not None:
+            waiting.append(inner)

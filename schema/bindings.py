@@ -1,0 +1,70 @@
+"""What Strawberry knows of its fields, said to the compiled executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.arguments import convert_arguments
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.field import StrawberryField
+
+from compiled import Bindings, Call
+
+if TYPE_CHECKING:
+    import strawberry
+    from strawberry.types.fields.resolver import StrawberryResolver
+
+_DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
+
+
+class StrawberryBindings(Bindings):
+    """Fields without a resolver are attributes; a resolver is called without Strawberry's wrapping of it."""
+
+    def attribute(self, field: GraphQLField) -> str | None:
+        """The attribute of a field without a resolver."""
+        definition = field.extensions.get(_DEFINITION)
+        if isinstance(definition, StrawberryField) and definition.is_basic_field:
+            # Strawberry reads it with getattr; a field that something handles exceptions of has another resolver.
+            plain = getattr(field.resolve, "__name__", "") == "_get_basic_result"
+            return definition.python_name if plain and definition.default_resolver is getattr else None
+        return None
+
+    def call(self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]) -> Call | None:
+        """A field's own resolver with converted arguments."""
+        definition = field.extensions.get(_DEFINITION)
+        if not isinstance(definition, StrawberryField) or definition.is_subscription:
+            return None
+        resolver = cast("StrawberryResolver[Any] | None", definition.base_resolver)
+        served = cast("strawberry.Schema", cast("Any", info.schema)._strawberry_schema)  # noqa: SLF001
+        # An extension or a handler of exceptions may do anything around the resolver.
+        if resolver is None or definition.extensions or served.exception_handlers:
+            return None
+        converter, config = served.schema_converter, served.config
+        info_class: Any = config.info_class
+        given = convert_arguments(
+            dict(arguments),
+            definition.arguments,
+            scalar_registry=converter.scalar_registry,
+            config=config,
+            info=info_class(_raw_info=info, _field=definition),
+        )
+        function = cast("Any", resolver).wrapped_func
+        asks = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter, resolver.info_parameter)
+        names = tuple(None if parameter is None else parameter.name for parameter in asks)
+        if names == (None, None, None, "info"):
+            return lambda _source, info: function(info=info_class(_raw_info=info, _field=definition), **given)
+        if names == (None, None, "root", "info"):
+            return lambda source, info: function(
+                root=source, info=info_class(_raw_info=info, _field=definition), **given
+            )
+        return None
+
+    def record(self, type_: GraphQLObjectType) -> type | None:
+        """The record class of our Node types, which is what their `is_type_of` looks for."""
+        definition = type_.extensions.get(_DEFINITION)
+        if isinstance(definition, StrawberryObjectDefinition):
+            return cast("type | None", getattr(definition.origin, "record", None))
+        return None
