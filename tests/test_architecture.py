@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"app", "schema", "resolvers", "services", "db"}
+PACKAGES = {"app", "schema", "resolvers", "services", "db", "compiled"}
 LOCK_NAME = re.compile(r".*\.lock|package-lock\.json|\.npmrc")
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-setup.lock"]
 
