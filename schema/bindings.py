@@ -37,7 +37,7 @@ class StrawberryBindings(Bindings):
         definition = field.extensions.get(_DEFINITION)
         if not isinstance(definition, StrawberryField) or definition.is_subscription:
             return None
-        resolver = cast("StrawberryResolver[Any] | None", definition.base_resolver)
+        resolver: StrawberryResolver[Any] | None = cast("Any", definition).base_resolver
         served = cast("strawberry.Schema", cast("Any", info.schema)._strawberry_schema)  # noqa: SLF001
         # An extension or a handler of exceptions may do anything around the resolver.
         if resolver is None or definition.extensions or served.exception_handlers:
