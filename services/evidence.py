@@ -66,6 +66,7 @@ def _unescaped(text: str) -> str:
 
 
 def strings(value: JsonValue) -> Iterator[str]:
+    """Every string in a value, without the names of its members."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

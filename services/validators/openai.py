@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from http import HTTPStatus
@@ -13,39 +13,47 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
+from services.evidence import Quotable
 from services.ports import Finding, Reply, Report, ValidatorError, ValidatorTroubleKind, Verdict
 from services.strict_json import InvalidJsonError, parse
-from services.validators import judgement
-from services.validators.judgement import NoJudgementError
+from services.validators import judgement, tripwire
+from services.validators.judgement import Judgement, NoJudgementError
 from services.validators.openai_prices import cost_usd
 from services.validators.openai_trouble import (
+    ASKED_IN_ALL,
     REQUEST_REFUSED,
     ErrorBody,
     connection_trouble,
     status_trouble,
-    timed_out,
+    trouble,
 )
+from services.validators.votes import Ballot
 
 if TYPE_CHECKING:
     from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-    from services.ports import Ask, JsonValue, Submission
+    from services.ports import Ask, Criterion, JsonValue, Submission
 
 Kind = ValidatorTroubleKind
 
 OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 10.0
 
-# What is no judgement is asked for again twice; what was cut off once, with twice the room.
-_CALLS = {Kind.INVALID: 3, Kind.TRUNCATED: 2}
+# Later and by itself: of a vote that is missing only for now, the rest is not counted.
+_ASKED_LATER = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.CONFIG})
 
 # A result is an id, a few quotes and a sentence. Models that reason spend far more before its first word.
 _TOKENS = 2_000
 _TOKENS_PER_CRITERION = 400
 _REASONING_TOKENS = 25_000
-# Models that reason take neither temperature nor seed. They are known by name, not by what this process
-# happened to learn: after a crash another process has to build an equal request.
+# Models that reason take neither temperature nor seed. They are known by name, so that another process, which may
+# have to go on with a validation, builds an equal request without having learnt it.
 _REASONING_MODEL = re.compile(r"(?:.*/)?(?:o\d|gpt-[5-9])")
+
+# Whatever else is in a request. How much room an answer may have depends on how large the request is.
+_REFUSED_FOR_GOOD = frozenset({"temperature", "seed"})
+# More validations than one process has under way.
+_MOST_BEGUN = 10_000
 
 # Prose has four characters a token; identifiers and other scripts have fewer.
 _LEAST_CHARACTERS_PER_TOKEN = 3
@@ -79,12 +87,36 @@ def openai_client(api_key: str, base_url: str | None, timeout_seconds: float) ->
     )
 
 
+class Memory:
+    """Which parameters the service does not take, so that they are refused once and not in every validation.
+
+    A validation goes on with those that it began with: an interrupted one has to build the requests that its
+    journal has. Another process knows nothing of them, and asks at worst for what it has to learn.
+    """
+
+    def __init__(self) -> None:
+        self._refused: frozenset[str] = frozenset()
+        self._begun: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    def begin(self, seed: str) -> frozenset[str]:
+        """What the validation of this seed goes without."""
+        begun = self._begun.setdefault(seed, self._refused)
+        while len(self._begun) > _MOST_BEGUN:
+            self._begun.popitem(last=False)
+        return begun
+
+    def learn(self, refused: frozenset[str]) -> None:
+        """Remember for the validations to come what is refused whatever the request."""
+        self._refused |= refused & _REFUSED_FOR_GOOD
+
+
 @dataclass(frozen=True)
 class OpenAIJudge:
     """Has a model judge what code cannot. Without a client (no API key) it asks nobody and is unsure.
 
-    `timeout_seconds` bounds a whole call. A document of more than `max_submission_chars` is not sent: at four
-    characters a token the default nearly fills 128,000 tokens, the smallest context of today's models.
+    `timeout_seconds` bounds a whole call, `max_calls` a whole validation. A document of more than
+    `max_submission_chars` is not sent: at four characters a token the default nearly fills 128,000 tokens, the
+    smallest context of today's models.
     """
 
     client: AsyncOpenAI | None = field(repr=False)
@@ -92,10 +124,12 @@ class OpenAIJudge:
     _: KW_ONLY
     timeout_seconds: float = 120.0
     max_submission_chars: int = 400_000
+    max_calls: int = 5
     name: str = field(default="openai", init=False)
+    memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
     async def validate(self, submission: Submission, ask: Ask) -> Report:
-        """Decide every criterion in one call, or a few where an answer is unusable. Raises ValidatorError."""
+        """Decide every criterion: mostly in one call, in a few where that may help. Raises ValidatorError."""
         if not submission.criteria:
             return Report(())
         if self.client is None:
@@ -104,35 +138,30 @@ class OpenAIJudge:
                 "No validator is configured that could judge this.",
                 "Set OPENAI_API_KEY and validate again, or give the criteria an expression or a JSON Schema.",
             )
-        settings = _Settings.fitting(self.model, len(submission.criteria))
-        failures: Counter[ValidatorTroubleKind] = Counter()
-        call = 0
-        while True:
-            call += 1
-            exchange = _Exchange(self, self.client, submission, call, settings)
-            if len(exchange.document) > self.max_submission_chars:
-                return too_large(submission)
-            try:
-                outcome = await ask(cast("JsonValue", exchange.body), exchange.send, exchange.read)
-            except ValidatorError as error:
-                failures[error.kind] += 1
-                if failures[error.kind] >= _CALLS.get(error.kind, 1):
-                    raise
-                settings = settings.after(error.kind)
-                continue
-            if isinstance(outcome, Report):
-                return outcome
-            settings = settings.without(outcome)
+        if len(judgement.document(submission, judgement.nonce(submission.seed, 1))) > self.max_submission_chars:
+            return too_large(submission)
+        return await _Validation(self, self.client, submission, ask).report()
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether there is anybody to ask."""
+        return self.client is not None
 
     def worst_case_usd(self, criteria: int) -> float | None:
-        """The most that one validation may cost: every call as large and as long as may be."""
+        """The most that one validation may cost: every call as large as may be, and all but the first cut off."""
         if self.client is None:
             return 0.0
-        settings = _Settings.fitting(self.model, criteria).after(Kind.TRUNCATED)
-        written = len(judgement.RULES) + self.max_submission_chars + len(judgement.REMINDER)
-        prompt, completion = written // _LEAST_CHARACTERS_PER_TOKEN, settings.max_completion_tokens or 0
-        once = cost_usd(self.model, prompt, 0, completion)
-        return None if once is None else once * sum(_CALLS.values())
+        settings = _Settings.fitting(self.model, criteria)
+        written = len(judgement.RULES) + self.max_submission_chars + len(judgement.REMINDER) + len(judgement.WARNING)
+        prompt = written // _LEAST_CHARACTERS_PER_TOKEN
+        total = 0.0
+        for _ in range(self.max_calls):
+            cost = cost_usd(self.model, prompt, 0, settings.max_completion_tokens or 0)
+            if cost is None:
+                return None
+            total += cost
+            settings = _Settings.fitting(self.model, criteria).after(Kind.TRUNCATED)
+        return total
 
 
 def undecided(submission: Submission, rationale: str, advice: str) -> Report:
@@ -181,6 +210,115 @@ class _Settings:
         return replace(self, max_completion_tokens=2 * self.max_completion_tokens)
 
 
+@dataclass(frozen=True)
+class _Vote:
+    """A judgement, who made it, and what the service says of the machinery that it ran on."""
+
+    judgement: Judgement
+    model: str
+    fingerprint: str | None
+
+
+class _TooLargeError(Exception):
+    """The service says that the model cannot read it all."""
+
+
+class _Validation:
+    """One validation: as many votes as may help, each in as many calls as it takes."""
+
+    def __init__(self, judge: OpenAIJudge, client: AsyncOpenAI, submission: Submission, ask: Ask) -> None:
+        self._judge = judge
+        self._client = client
+        self._submission = submission
+        self._ask = ask
+        settings = _Settings.fitting(judge.model, len(submission.criteria))
+        self._settings = settings.without(judge.memory.begin(submission.seed))
+        self._call = 0
+
+    async def report(self) -> Report:
+        """Ask for votes until no further one may help or can be had. Raises ValidatorError."""
+        answer = self._submission.answer
+        # In a thread: a large answer takes half a second.
+        ballot = await asyncio.to_thread(
+            lambda: Ballot(self._submission.criteria, Quotable(answer), tripwire.suspicion(answer))
+        )
+        votes: list[_Vote] = []
+        stopped: str | None = None
+        while criteria := ballot.to_ask():
+            if votes and self._call >= self._judge.max_calls:
+                stopped = f"{self._call} calls are all that SIGNOFF_JUDGE_MAX_CALLS allows"
+                break
+            try:
+                vote = await self._vote(criteria, ballot)
+            except _TooLargeError:
+                return too_large(self._submission)
+            except ValidatorError as error:
+                # What comes later by itself is waited for; else what is there has to do.
+                if not votes or error.kind in _ASKED_LATER:
+                    raise
+                stopped = f"another vote was not to be had: {error.message.rstrip('.')}"
+                break
+            votes.append(vote)
+            ballot.count(vote.judgement)
+        model = votes[-1].model
+        fingerprints = dict.fromkeys(vote.fingerprint for vote in votes if vote.fingerprint)
+        return Report(
+            ballot.findings(model, stopped),
+            model,
+            _advice(ballot, stopped),
+            votes=ballot.votes,
+            prompt=judgement.PROMPT,
+            system_fingerprint=", ".join(fingerprints) or None,
+        )
+
+    async def _vote(self, criteria: Sequence[Criterion], ballot: Ballot) -> _Vote:
+        """Have the model judge these criteria. Raises ValidatorError, _TooLargeError."""
+        failures: Counter[ValidatorTroubleKind] = Counter()
+        # Each time from the other end, so that votes do not agree on what comes first.
+        ordered = criteria[::-1] if ballot.votes % 2 else criteria
+        while True:
+            self._call += 1
+            exchange = _Exchange(
+                self._judge,
+                self._client,
+                self._submission,
+                self._call,
+                self._settings,
+                ordered,
+                is_suspect=ballot.suspicion is not None,
+            )
+            try:
+                outcome = await self._ask(
+                    cast("JsonValue", exchange.body),
+                    exchange.send,
+                    exchange.read,
+                    at_most_usd=exchange.at_worst().cost_usd,
+                )
+            except ValidatorError as error:
+                failures[error.kind] += 1
+                is_last = failures[error.kind] >= ASKED_IN_ALL.get(error.kind, 1)
+                if is_last or self._call >= self._judge.max_calls:
+                    raise
+                self._settings = self._settings.after(error.kind)
+                continue
+            if isinstance(outcome, _Vote):
+                return outcome
+            if not outcome:
+                raise _TooLargeError
+            self._judge.memory.learn(outcome)
+            self._settings = self._settings.without(outcome)
+
+
+def _advice(ballot: Ballot, stopped: str | None) -> str | None:
+    """What a person can do about what could not be decided."""
+    if ballot.suspicion is not None:
+        return (
+            f"The answer may be speaking to whoever judges it ({ballot.suspicion}), so a model's word is not enough:"
+            " look at it yourself. Execute again for another answer; an admin may complete the job with this one."
+        )
+    return None if stopped is None else f"It was not judged again because {stopped}."
+
+
 class _Exchange:
     """One call: its request, how it is sent, and what its reply means."""
 
@@ -191,13 +329,17 @@ class _Exchange:
         submission: Submission,
         call: int,
         settings: _Settings,
+        criteria: Sequence[Criterion],
+        *,
+        is_suspect: bool,
     ) -> None:
         self._judge = judge
         self._client = client
-        self._submission = submission
+        self._criteria = criteria
         self._nonce = judgement.nonce(submission.seed, call)
         self._request_id: str | None = None
-        self.document = judgement.document(submission, self._nonce)
+        self._document = judgement.document(submission, self._nonce, criteria)
+        self._reminder = judgement.REMINDER + (judgement.WARNING if is_suspect else "")
         self.body = self._body(settings)
 
     def _body(self, settings: _Settings) -> CompletionCreateParamsNonStreaming:
@@ -205,8 +347,8 @@ class _Exchange:
             "model": self._judge.model,
             "messages": [
                 {"role": "system", "content": judgement.RULES},
-                {"role": "user", "content": self.document},
-                {"role": "user", "content": judgement.REMINDER},
+                {"role": "user", "content": self._document},
+                {"role": "user", "content": self._reminder},
             ],
             "response_format": {
                 "type": "json_schema",
@@ -224,9 +366,9 @@ class _Exchange:
 
     # ----------------------------------------------------------------------------------------------- sending
 
-    def _at_worst(self) -> Reply:
-        """What a call may cost whose answer is lost: a token for every three characters, and all that it may answer."""
-        written = len(judgement.RULES) + len(self.document) + len(judgement.REMINDER)
+    def at_worst(self) -> Reply:
+        """What a call may cost at most: a token for every three characters, and all that it may answer."""
+        written = len(judgement.RULES) + len(self._document) + len(self._reminder)
         prompt, completion = written // _LEAST_CHARACTERS_PER_TOKEN, self.body.get("max_completion_tokens") or 0
         cost = cost_usd(self._judge.model, prompt, 0, completion)
         return Reply(None, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
@@ -239,9 +381,9 @@ class _Exchange:
                 response = await self._client.chat.completions.with_raw_response.create(**self.body)
         # Nothing is chained: what the service or the client says may repeat the key.
         except TimeoutError:
-            raise timed_out(self._at_worst()) from None
+            raise trouble("timeout", self.at_worst()) from None
         except APIConnectionError as error:
-            raise connection_trouble(error, self._at_worst()) from None
+            raise connection_trouble(error, self.at_worst()) from None
         except APIStatusError as error:
             reply = self._reply(error.status_code, error.response.content, error.response.headers)
             if error.status_code in REQUEST_REFUSED:
@@ -250,8 +392,7 @@ class _Exchange:
                 error.status_code, self._judge.model, reply, self._request_id, error.response.headers
             ) from None
         except OpenAIError:
-            message = "The OpenAI client cannot send: see OPENAI_API_KEY and OPENAI_BASE_URL."
-            raise ValidatorError(Kind.CONFIG, message, code="client_refused") from None
+            raise trouble("client_refused") from None
         return self._reply(response.status_code, response.content, response.headers)
 
     def _reply(self, status: int, content: bytes, headers: Mapping[str, str]) -> Reply:
@@ -273,68 +414,67 @@ class _Exchange:
 
     # ----------------------------------------------------------------------------------------------- reading
 
-    def read(self, reply: Reply) -> Report | frozenset[str]:
-        """Make sense of a reply, new or kept: a report, or the optional parameters to go without.
+    def read(self, reply: Reply) -> _Vote | frozenset[str]:
+        """Make sense of a reply, new or kept: a vote, or the optional parameters to go without.
 
-        Those are no error: after one that an operator must mend, the whole validation waits. Raises
-        ValidatorError.
+        Those are no error: after one that an operator must mend, the whole validation waits. None of them to go
+        without: it is too large. Raises ValidatorError.
         """
         status = reply.http_status
         if status is not None and status in REQUEST_REFUSED:
             return self._read_refusal(status, reply)
+        said = ErrorBody.of(reply.payload)
+        choices = _member(reply.payload, "choices")
+        if choices is None and _member(reply.payload, "error") is not None:
+            # As it would be with the status that it should have had.
+            status = said.status or HTTPStatus.BAD_GATEWAY
+            if status in REQUEST_REFUSED:
+                return self._read_refusal(status, reply)
+            raise status_trouble(status, self._judge.model, reply, self._request_id, {})
         content = self._content(reply)
         try:
-            ids = [criterion.id for criterion in self._submission.criteria]
+            ids = [criterion.id for criterion in self._criteria]
             answer = judgement.read(content, self._nonce, ids)
         except NoJudgementError as error:
-            message = f"The model's answer is no judgement: {error}."
-            raise self._trouble(Kind.INVALID, message, reply) from None
-        said_model = _member(reply.payload, "model")
-        model = said_model if isinstance(said_model, str) and said_model else self._judge.model
-        advice = None
-        if answer.addresses_grader:
-            advice = "The answer speaks to whoever judges it, so a model's word is not enough: look at it."
-        return Report(judgement.decide(answer, self._submission.answer, model), model, advice)
+            raise self._trouble(error.code, reply, how=error) from None
+        model = _member(reply.payload, "model")
+        fingerprint = _member(reply.payload, "system_fingerprint")
+        return _Vote(
+            answer,
+            model if isinstance(model, str) and model else self._judge.model,
+            fingerprint if isinstance(fingerprint, str) and fingerprint else None,
+        )
 
-    def _read_refusal(self, status: int, reply: Reply) -> Report | frozenset[str]:
+    def _read_refusal(self, status: int, reply: Reply) -> frozenset[str]:
         said = ErrorBody.of(reply.payload)
         refused = said.refused_parameters(frozenset(self.body))
-        if refused:
+        if refused or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or said.is_too_large:
             return refused
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or said.is_too_large:
-            return too_large(self._submission)
         raise status_trouble(status, self._judge.model, reply, self._request_id, {})
 
     def _content(self, reply: Reply) -> str:
         """Find the model's words in a Chat Completion. Raises ValidatorError where there are none."""
+        text = _member(reply.payload, "text")
+        if isinstance(text, str) and _member(reply.payload, "choices") is None:
+            raise self._trouble("web_page" if text.lstrip().startswith("<") else "response_broken", reply)
         choice = _first(_member(reply.payload, "choices"))
         message = _member(choice, "message")
         finish_reason = _member(choice, "finish_reason")
-        if finish_reason == "content_filter" or _member(message, "refusal"):
-            code = "content_filter" if finish_reason == "content_filter" else "refused"
-            text = "The model refused to judge the answer, or a content filter did: a person has to look at it."
-            raise self._trouble(Kind.REFUSED, text, reply, code)
+        if finish_reason == "content_filter":
+            raise self._trouble("content_filter", reply)
+        if _member(message, "refusal"):
+            raise self._trouble("refused", reply)
         if finish_reason == "length":
-            raise self._trouble(Kind.TRUNCATED, "The model's answer was cut off by its length.", reply)
+            raise self._trouble("cut_off", reply)
         if message is None:
-            text = "What the OpenAI service sent is no Chat Completion: see whether OPENAI_BASE_URL is right."
-            raise self._trouble(Kind.INVALID, text, reply)
+            raise self._trouble("no_choices", reply)
         content = _member(message, "content")
         if not isinstance(content, str):
-            raise self._trouble(Kind.INVALID, "The model's answer has no text.", reply)
+            raise self._trouble("no_text", reply)
         return content
 
-    def _trouble(
-        self, kind: ValidatorTroubleKind, message: str, reply: Reply, code: str | None = None
-    ) -> ValidatorError:
-        return ValidatorError(
-            kind,
-            message,
-            code=code,
-            http_status=reply.http_status,
-            request_id=self._request_id,
-            reply=reply,
-        )
+    def _trouble(self, code: str, reply: Reply, how: NoJudgementError | None = None) -> ValidatorError:
+        return trouble(code, reply, request_id=self._request_id, how=how)
 
 
 def _member(value: JsonValue, name: str) -> JsonValue:
