@@ -184,6 +184,8 @@ def wiring_of(settings: Settings) -> Wiring:
         openai_base_url=settings.openai_base_url,
         openai_model=settings.openai_model,
         openai_timeout_seconds=settings.openai_timeout_seconds,
+        judge_calls=settings.judge_max_calls,
+        judge_cost_usd=settings.judge_max_cost_usd,
         http_validator=http_validation_of(settings),
         validator_name=settings.validator,
         allowed_networks=settings.allowed_agent_networks,

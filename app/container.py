@@ -86,6 +86,8 @@ class Wiring:
     openai_base_url: str | None = None
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: float = 120
+    judge_calls: int = 5
+    judge_cost_usd: float | None = None
     allowed_networks: Sequence[IPv4Network | IPv6Network] = ()
     lease_seconds: float = 30
     drain_seconds: float = 20
@@ -130,7 +132,12 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
             stack.push_async_callback(client.close)
         validators: dict[str, Validator] = {
-            "openai": OpenAIJudge(client, wiring.openai_model, timeout_seconds=wiring.openai_timeout_seconds)
+            "openai": OpenAIJudge(
+                client,
+                wiring.openai_model,
+                timeout_seconds=wiring.openai_timeout_seconds,
+                max_calls=wiring.judge_calls,
+            )
         }
         if (http := wiring.http_validator) is not None:
             # Not where agents may live: what an operator runs beside this service is not for them to call.
@@ -148,7 +155,16 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
         settling = Settling(lifecycle, journal)
-        validating = Validating(database, journal, settling, Checks(sandbox), validator, validators, wiring.retry)
+        validating = Validating(
+            database,
+            journal,
+            settling,
+            Checks(sandbox),
+            validator,
+            validators,
+            wiring.retry,
+            largest_cost_usd=wiring.judge_cost_usd,
+        )
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
         in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)

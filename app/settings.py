@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: Seconds = 120
+    judge_max_calls: Annotated[int, Field(ge=1, le=20)] = 5
+    judge_max_cost_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 2.0
+    """What all calls for one execution may cost together, by list prices."""
     validator: str = "openai"
     validator_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     """Where the validator "http" is asked (docs/validator-http.md)."""

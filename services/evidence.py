@@ -26,7 +26,7 @@ class Quotable:
         spaced = json.dumps(json.loads(text), ensure_ascii=False)
         self._whole = _normal(text)
         # U+0000 occurs in no answer, and no quote may hold it: nothing is found across the seam of two texts.
-        texts = (text, spaced, _unescaped(text), _unescaped(spaced), *strings(answer))
+        texts = (text, spaced, unescaped(text), unescaped(spaced), *strings(answer))
         self._texts = "\0".join(map(_normal, texts))
 
     def has(self, quote: str) -> bool:
@@ -45,8 +45,8 @@ _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def _forms(quote: str) -> Iterator[str]:
-    unescaped = _unescaped(quote)
-    for text in dict.fromkeys((quote, unescaped, _unescaped(unescaped))):
+    once = unescaped(quote)
+    for text in dict.fromkeys((quote, once, unescaped(once))):
         form = _normal(text)
         if "\0" in form:
             continue
@@ -59,7 +59,7 @@ def _normal(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """Undo one layer of JSON escapes, also in a fragment that is no whole JSON string."""
     plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _ESCAPED.get(found[2], found[2]), text)
     return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -21,6 +21,8 @@ from db.records import (
 from services.lifecycle import SETTLED_STATUS, Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from db.records import Actor, CriterionResult, Job, Run
     from db.session import Transaction
     from services.journal import Journal
@@ -43,9 +45,34 @@ class Ending:
     actor: Actor = SYSTEM
 
 
+# What the owner of a job can do next, in the notice after what happened; a verdict says it for its own criteria.
+NEXT_STEPS: Mapping[ExecutionOutcome, str] = {
+    ExecutionOutcome.UNDECIDED: (
+        "The answer is kept: look at it, then validate again, edit the criteria or execute again."
+    ),
+    ExecutionOutcome.OUTPUT_INVALID: (
+        "Execute again; if it stays so, the agent or its output schema has to be mended by an admin."
+    ),
+    ExecutionOutcome.INPUT_INVALID: "Edit the job so that it fits, or assign another agent; then execute.",
+    ExecutionOutcome.AGENT_FAILED: "Nothing was judged: execute again later, or assign another agent.",
+    ExecutionOutcome.AGENT_OUTCOME_UNKNOWN: (
+        "See whether the agent has done the work before you execute again: while job and agent stay as they are, it is"
+        " sent the same idempotency key, by which it can tell."
+    ),
+    ExecutionOutcome.VALIDATOR_UNAVAILABLE: "The answer is kept: validate again once that is mended.",
+    ExecutionOutcome.CANCELLED: "The job is as it was before: execute it again when you are ready.",
+    ExecutionOutcome.SUPERSEDED: "The job's log says who did it and why.",
+}
+
+
 def ended(outcome: ExecutionOutcome, message: str, *, retryable: bool = True, code: str | None = None) -> Ending:
-    """An ending without criteria: the notice says the same as the log."""
-    return Ending(outcome, message, JobNotice(outcome, message, retryable), error_code=code)
+    """An ending without criteria: the notice says the same as the log, and what to do next."""
+    return Ending(outcome, message, JobNotice(outcome, told(outcome, message), retryable), error_code=code)
+
+
+def told(outcome: ExecutionOutcome, message: str) -> str:
+    """What happened and what to do next, for a person."""
+    return f"{message.rstrip('. ')}. {NEXT_STEPS[outcome]}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +111,7 @@ class Settling:
     ) -> Job:
         """Cancel or supersede the live execution of a locked job. What arrives for it later is dropped."""
         await self.close_open(tx, job, run, f"{message}: its answer was not waited for", actor)
-        notice = JobNotice(outcome, message + ".", retryable=True)
+        notice = JobNotice(outcome, told(outcome, message), retryable=True)
         ended_job = await self.settle(tx, job, run, Ending(outcome, message, notice, actor=actor))
         if ended_job is None:
             fault = f"{run.execution.id} changed under its job's lock"
@@ -126,8 +153,8 @@ def judged(verdict: Verdict, results: tuple[CriterionResult, ...], advice: str |
             f"Rejected: {names} failed",
             JobNotice(
                 ExecutionOutcome.REJECTED,
-                f"The result was not accepted: {names} failed. Execute again, and the agent is told what to mend;"
-                " or edit the job first.",
+                f"The result was not accepted: {names} failed. Execute again, and the agent is told what to mend, with"
+                " these reasons and its own answer; or edit the job first, where it asks for too much.",
                 retryable=True,
                 failed_criteria=failed,
             ),

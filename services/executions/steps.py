@@ -464,8 +464,7 @@ _LOGGED = {
 
 _UNKNOWN_AFTER_CRASH = ended(
     ExecutionOutcome.AGENT_OUTCOME_UNKNOWN,
-    "The request may have reached the agent, but Signoff was interrupted before an answer came. Executing again"
-    " sends the same idempotency key.",
+    "The request may have reached the agent, but Signoff was interrupted before an answer came.",
     code="interrupted",
 )
 
@@ -488,10 +487,7 @@ def _ending_of(run: Run, trouble: AgentError) -> Ending:
         message = f"The answer of the agent {name} cannot be used: {trouble.message}"
         return ended(ExecutionOutcome.OUTPUT_INVALID, message, code=trouble.code)
     if trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}:
-        message = (
-            f"The agent {name} may have done the job, but its answer was not had: {trouble.message}"
-            " Executing again sends the same idempotency key."
-        )
+        message = f"The agent {name} may have done the job, but its answer was not had: {trouble.message}"
         return ended(ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, message, code=trouble.code)
     message = f"The agent {name} failed: {trouble.message}"
     return ended(ExecutionOutcome.AGENT_FAILED, message, code=trouble.code)

@@ -268,9 +268,7 @@ class Validating:
         asking.gave_way = True
         run = asking.run
         if delay is None:
-            message = (
-                f"The validator stayed unavailable: {error.message} The answer is kept: validate again once it is back."
-            )
+            message = f"The validator stayed unavailable: {error.message}"
             ending = ended(ExecutionOutcome.VALIDATOR_UNAVAILABLE, message, code="exhausted")
             await self._settle_in(tx, job, run, ending)
             return

@@ -17,7 +17,7 @@ from services.redaction import Credentials
 from services.signing import UnusableSecretError, signed
 from services.strict_json import InvalidJsonError, canonical, parse
 from services.trace import current_trace_id, traceparent
-from services.validators import judgement
+from services.validators import judgement, votes
 from services.validators.judgement import Judgement, NoJudgementError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _report(payload: JsonValue, submission: Submission) -> Report:
     _check_usage(payload.get("usage", {}))
     results = judgement.read_results(payload["results"], [criterion.id for criterion in submission.criteria])
     decided_by = model or HttpValidator.name
-    return Report(judgement.decide(Judgement(addresses_grader, results), submission.answer, decided_by), model, advice)
+    return Report(votes.decide(Judgement(addresses_grader, results), submission, decided_by), model, advice)
 
 
 def _member(value: JsonValue, name: str) -> JsonValue:

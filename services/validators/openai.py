@@ -313,8 +313,9 @@ def _advice(ballot: Ballot, stopped: str | None) -> str | None:
     """What a person can do about what could not be decided."""
     if ballot.suspicion is not None:
         return (
-            f"The answer may be speaking to whoever judges it ({ballot.suspicion}), so a model's word is not enough:"
-            " look at it yourself. Execute again for another answer; an admin may complete the job with this one."
+            f"It looks as if the answer speaks to whoever judges it ({ballot.suspicion}), so a model's word is not"
+            " enough: look at it yourself. Execute again for another answer, or have an admin complete the job with"
+            " this one."
         )
     return None if stopped is None else f"It was not judged again because {stopped}."
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from services.evidence import strings
+from services.evidence import strings, unescaped
 from services.strict_json import canonical
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ def suspicion(answer: JsonValue) -> str | None:
     if not isinstance(answer, str):
         # As it stands too: a finished judgement may be the answer itself.
         raw = f"{raw}\n{canonical(answer)}"
+    if "\\" in raw:
+        # An answer may hold JSON or source text, in which its words stand escaped.
+        raw = f"{raw}\n{unescaped(unescaped(raw))}"
     if _HIDDEN.search(raw):
         return "it holds hidden characters"
     if _PADDING.search(raw):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from services.evidence import Quotable
 from services.ports import Finding, Verdict
 
 if TYPE_CHECKING:
-    from services.evidence import Quotable
-    from services.ports import Criterion
+    from services.ports import Criterion, Submission
     from services.validators.judgement import Judgement, Result
 
 # Two that agree settle a doubt; a third is there to find the second.
@@ -124,4 +124,11 @@ class Ballot:
         if self.suspicion is None:
             return stopped or "it stands alone"
         missing = f", and {stopped}" if stopped else ""
-        return f"the answer may be speaking to whoever judges it ({self.suspicion}){missing}"
+        return f"it looks as if the answer speaks to whoever judges it ({self.suspicion}){missing}"
+
+
+def decide(judgement: Judgement, submission: Submission, decided_by: str) -> tuple[Finding, ...]:
+    """What was found by one judgement, where no other is to be had."""
+    ballot = Ballot(submission.criteria, Quotable(submission.answer))
+    ballot.count(judgement)
+    return ballot.findings(decided_by)

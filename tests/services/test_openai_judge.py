@@ -506,7 +506,7 @@ async def test_one_vote_against_an_answer_that_speaks_to_its_judge_is_enough(
     assert verdicts(report) == [Verdict.PASS, Verdict.UNSURE]
     assert "another vote does not agree" in report.findings[1].rationale
     assert report.advice is not None
-    assert "speaking to whoever judges it" in report.advice
+    assert "speaks to whoever judges it" in report.advice
 
 
 async def test_a_failed_answer_that_speaks_to_its_judge_needs_no_second_vote(

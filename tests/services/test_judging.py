@@ -1,0 +1,163 @@
+"""Who judges, what it may cost, and what people are told: the service around its validators."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.container import Wiring, open_container
+from db.records import Execution, ExecutionOutcome, Job, JobNotice, JobStatus
+from services.executions.requests import ExecuteResult
+from services.executions.settle import NEXT_STEPS
+from services.ports import Ask, Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
+from services.viewer import Viewer
+from tests.agents import LOOPBACK, Response, ScriptedAgent
+from tests.fakes import FakeValidator
+from tests.judge_server import Step, judge_server
+from tests.services.conftest import CLIENT, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets
+
+LEFT_OUT = {ExecutionOutcome.ACCEPTED, ExecutionOutcome.REJECTED}
+
+
+@asynccontextmanager
+async def house(url: str, **fields: Any) -> AsyncGenerator[House]:
+    wiring = Wiring(url, PlainSecrets(), allowed_networks=LOOPBACK, retry=QUICK_RETRIES, drain_seconds=1)
+    async with open_container(replace(wiring, **fields)) as container:
+        opened = House(container)
+        yield opened
+        assert await opened.violations() == []
+
+
+def done(result: ExecuteResult) -> tuple[Job, Execution, JobNotice | None]:
+    assert result.job is not None, result.user_errors
+    assert result.execution is not None
+    return result.job, result.execution, result.job.notice
+
+
+async def first_notice(house: House, job: Job) -> JobNotice:
+    """What a job that waits tells, as soon as it does."""
+    while True:
+        now = await house.container.jobs.get(CLIENT, job.id)
+        assert now is not None
+        if now.notice is not None:
+            return now.notice
+        await asyncio.sleep(0.01)
+
+
+async def validated(house: House, execution: Execution, viewer: Viewer = CLIENT) -> Any:
+    (validation,) = await house.container.executions.validations(viewer, [execution.latest_validation_id or ""])
+    return validation
+
+
+async def test_everything_that_ends_without_a_verdict_says_what_to_do_next() -> None:
+    assert set(ExecutionOutcome) - set(NEXT_STEPS) == LEFT_OUT
+
+
+async def test_an_agent_may_have_a_validator_of_its_own(sqlite_url: str) -> None:
+    async with judge_server() as server, ScriptedAgent() as scripted:
+        keys = {"openai_api_key": "sk-test-0123456789", "openai_base_url": server.url}
+        async with house(sqlite_url, validator=FakeValidator(Verdict.FAIL), **keys) as opened:
+            for validator, status in (("openai", JobStatus.COMPLETED), (None, JobStatus.RESUBMISSION_REQUIRED)):
+                agent = await opened.agent(scripted.url, validator=validator)
+                job, execution, _ = done(await opened.execute(await opened.job(agent, NEEDS_JUDGEMENT)))
+
+                assert job.status is status
+                validation = await validated(opened, execution)
+                assert validation.validator == (validator or "fake")
+                if validator == "openai":
+                    assert (validation.votes, validation.prompt.split("/")[0]) == (1, "judge")
+                    assert validation.cost_usd > 0
+
+
+async def test_a_validator_that_is_gone_is_waited_for_and_named(sqlite_url: str) -> None:
+    async with ScriptedAgent() as scripted:
+        async with house(sqlite_url, validator=FakeValidator()) as opened:
+            job = await opened.job(await opened.agent(scripted.url, validator="fake"), NEEDS_JUDGEMENT)
+        async with house(sqlite_url) as opened:
+            await opened.execute(job, wait_seconds=0)
+            notice = await first_notice(opened, job)
+            assert notice.code is None
+            assert "'fake'" in notice.message
+            assert "not installed here" in notice.message
+            await opened.container.executions.cancel(CLIENT, job.id, None, None)
+
+
+async def test_what_an_execution_may_cost_holds_over_all_its_validations(sqlite_url: str) -> None:
+    validator = FakeValidator(Verdict.UNSURE)
+    async with ScriptedAgent() as scripted, house(sqlite_url, validator=validator, judge_cost_usd=0.00015) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        await opened.execute(job)
+        await opened.container.executions.retry_validation(CLIENT, job.id, 10)
+        # Both have cost more by now than may be spent.
+        again = await opened.container.executions.retry_validation(CLIENT, job.id, 10)
+
+        _, execution, notice = done(again)
+        assert execution.outcome is ExecutionOutcome.UNDECIDED
+        assert notice is not None
+        assert "SIGNOFF_JUDGE_MAX_COST_USD" in notice.message
+        assert len([entry for entry in await opened.entries(job) if entry == "validator_request"]) == 2
+
+
+@pytest.mark.parametrize(("quote", "verdict"), [("true", Verdict.PASS), ("yes", Verdict.UNSURE)])
+async def test_the_quotes_of_every_validator_are_looked_up(sqlite_url: str, quote: str, verdict: Verdict) -> None:
+    class Quoting(FakeValidator):
+        async def validate(self, submission: Submission, ask: Ask) -> Report:
+            report = await super().validate(submission, ask)
+            return replace(report, findings=tuple(replace(item, evidence=(quote,)) for item in report.findings))
+
+    async with ScriptedAgent(Response({"ok": True})) as scripted, house(sqlite_url, validator=Quoting()) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        _, execution, _ = done(await opened.execute(job))
+
+        validation = await validated(opened, execution)
+        assert validation.verdict == verdict
+        assert validation.criteria[0].evidence == (("true",) if verdict is Verdict.PASS else ())
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (Step(status=401), "set OPENAI_API_KEY to one that is valid"),
+        (Step(status=429, body={"error": {"code": "insufficient_quota"}}), "add credit"),
+        (Step(status=404, body={"error": {"code": "model_not_found"}}), "set SIGNOFF_OPENAI_MODEL"),
+        (Step(body="<html>Welcome</html>"), "OPENAI_BASE_URL sends a web page"),
+    ],
+)
+async def test_while_an_operator_must_mend_the_judge_the_owner_is_told_what(
+    sqlite_url: str, step: Step, says: str
+) -> None:
+    async with judge_server() as server, ScriptedAgent() as scripted:
+        server.script.append(replace(step, times=1_000))
+        keys = {"openai_api_key": "sk-test-0123456789", "openai_base_url": server.url}
+        async with house(sqlite_url, **keys) as opened:
+            job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+            await opened.execute(job, wait_seconds=0)
+            assert says in (await first_notice(opened, job)).message
+            assert opened.container.validator_health.problem is not None
+            await opened.container.executions.cancel(CLIENT, job.id, None, None)
+
+
+async def test_a_validator_that_fails_is_named_as_the_one_at_fault(sqlite_url: str) -> None:
+    class Broken(FakeValidator):
+        async def validate(self, submission: Submission, ask: Ask) -> Report:
+            raise ZeroDivisionError
+
+    async with ScriptedAgent() as scripted, house(sqlite_url, validator=Broken()) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        _, execution, notice = done(await opened.execute(job))
+        assert execution.outcome is ExecutionOutcome.UNDECIDED
+        assert notice is not None
+        assert "The validator 'fake' failed with ZeroDivisionError. " in notice.message
+        assert notice.message.endswith(NEXT_STEPS[ExecutionOutcome.UNDECIDED])
+
+
+async def test_a_validator_that_is_refused_leaves_a_doubt_with_what_to_do(sqlite_url: str) -> None:
+    refused = ValidatorError(ValidatorTroubleKind.REFUSED, "The model refused to judge.")
+    async with ScriptedAgent() as scripted, house(sqlite_url, validator=FakeValidator(refused)) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        _, _, notice = done(await opened.execute(job))
+        assert notice is not None
+        assert notice.message.endswith(f"The model refused to judge. {NEXT_STEPS[ExecutionOutcome.UNDECIDED]}")
