@@ -20,8 +20,10 @@ from app.auth import Authentication, Tokens
 from app.container import Cluster, Container, HttpValidation, Wiring, open_container
 from app.health import Health
 from app.login import Login, OneClick, Person
+from app.metrics import Exposition, Measured
 from app.middleware import (
     GRAPHQL,
+    METRICS,
     BodyCap,
     Identify,
     SameOrigin,
@@ -66,6 +68,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     pages = Pages.found()
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
+    exposition = Exposition(settings.metrics_token)
 
     schema = build_schema(
         Limits(
@@ -103,20 +106,22 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             drain.runner = container.runner
             health.validator = container.validator_health
             health.temporal = container.temporal
-            yield
-            await drain.finished()
+            async with exposition.of(container):
+                yield
+                await drain.finished()
 
     app = Starlette(
         routes=[
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
+            Route(METRICS, exposition.answer),
             Route(GRAPHQL, OrGraphiQL(endpoint, pages)),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
             *Login(tokens, OneClick(people, tokens) if people else None).routes(),
             *pages.routes(),
         ],
-        middleware=around(settings, authentication),
+        middleware=[Middleware(Measured, metrics=exposition.metrics), *around(settings, authentication)],
         exception_handlers={
             HTTPException: partial(_http_problem, settings.request_bytes),
             Exception: _bug,
@@ -131,6 +136,7 @@ def create_worker(settings: Settings) -> Starlette:
     """Make the application of a worker: it runs executions of Temporal's and says how it is."""
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain, needs_temporal=True)
+    exposition = Exposition(settings.metrics_token)
     wiring = replace(wiring_of(settings), temporal=cluster_of(settings), is_worker=True)
 
     @asynccontextmanager
@@ -140,11 +146,16 @@ def create_worker(settings: Settings) -> Starlette:
             drain.runner = container.runner
             health.validator = container.validator_health
             health.temporal = container.temporal
-            yield
-            await drain.finished()
+            async with exposition.of(container):
+                yield
+                await drain.finished()
 
     app = Starlette(
-        routes=[Route("/healthz", health.healthz), Route("/readyz", health.readyz)],
+        routes=[
+            Route("/healthz", health.healthz),
+            Route("/readyz", health.readyz),
+            Route(METRICS, exposition.answer),
+        ],
         middleware=[Middleware(Trace), Middleware(SecureHeaders)],
         exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes), Exception: _bug},
         lifespan=lifespan,

@@ -23,6 +23,7 @@ from services.jobs import Jobs
 from services.journal import Journal
 from services.lifecycle import Lifecycle
 from services.logs import Logs
+from services.metrics import Metrics
 from services.rates import MutationRates
 from services.redaction import Redaction
 from services.runners.in_process import InProcess
@@ -64,6 +65,7 @@ class Container:
     validator: Validator
     judge_configured: bool
     validator_health: ValidatorHealth
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         }
         journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
-        settling = Settling(lifecycle, journal)
+        metrics = Metrics()
+        settling = Settling(lifecycle, journal, metrics)
         validating = Validating(
             database,
             journal,
@@ -163,9 +166,10 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             validator,
             validators,
             wiring.retry,
+            metrics,
             largest_cost_usd=wiring.judge_cost_usd,
         )
-        steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets)
+        steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets, metrics)
         in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)
         runner = temporal or in_process
@@ -212,6 +216,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             validator=validator,
             judge_configured=client is not None or validator is not validators["openai"],
             validator_health=validating.health,
+            metrics=metrics,
         )
 
 

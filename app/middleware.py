@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from app.auth import SESSION_COOKIE
 from resolvers.errors import UnauthenticatedError
-from services.trace import current_trace_id, new_trace_id
+from services.trace import current_trace_id, new_trace_id, received
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from app.auth import Authentication
 
-# Asked by machines that know neither our names nor our tokens, and told nothing that matters.
-PROBES = frozenset({"/healthz", "/readyz"})
+# Asked by machines that know neither our names nor our tokens, and told nothing that matters; or, by the one that has
+# the metrics' token, what it asks for.
+METRICS = "/metrics"
+PROBES = frozenset({"/healthz", "/readyz", METRICS})
 GRAPHQL = "/graphql"
 # GraphQL finds out by itself who is asking: over a WebSocket that is said later. And whoever holds a token that has
 # expired must be able to get rid of it.
@@ -38,7 +40,7 @@ _PAGE = re.compile(re.escape(ASSETS) + "[^/]*|" + "|".join(re.sub("{id}", "[^/]+
 # What sets a cookie is refused to foreign pages whether they bring one or not.
 SETS_COOKIES = frozenset({"/login", "/logout"})
 
-_TRACEPARENT = re.compile(r"(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-.*)?")
+_TRACEPARENT = re.compile(r"(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(-.*)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 SECURITY_HEADERS: Mapping[str, str] = {
@@ -80,10 +82,16 @@ class Trace:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] in {"http", "websocket"}:
-            found = _TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", "").strip())
-            # Never reset: the server's own error handling, outside of this, should know it as well.
-            current_trace_id.set(found[1] if found else new_trace_id())
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        found = _TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", "").strip())
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            # The id is never reset: the server's own error handling, outside of this, should know it as well.
+            with received(f"HTTP {scope['method']}", (found[1], found[2], found[3]) if found else None):
+                await self.app(scope, receive, send)
+            return
+        current_trace_id.set(found[1] if found else new_trace_id())
         await self.app(scope, receive, send)
 
 

@@ -10,12 +10,14 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+import orjson
 import uvicorn
 
 from services.redaction import Credentials, blank_in_use
-from services.trace import current_trace_id
+from services.trace import current_trace_id, current_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -182,20 +184,53 @@ class _Blanking(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format as always, traces of exceptions included, then blank."""
-        return self._credentials.blank_text(blank_in_use(super().format(record)))
+        return self.blank(super().format(record))
+
+    def blank(self, text: str) -> str:
+        """What is left of a text."""
+        return self._credentials.blank_text(blank_in_use(text))
 
 
-class _TraceId(logging.Filter):
+class _Context(logging.Filter):
+    """Adds to each record the trace, the job and the execution that it is about."""
+
     def filter(self, record: logging.LogRecord) -> bool:
-        record.trace_id = current_trace_id.get() or "-"
+        job_id, execution_id = current_work.get() or (None, None)
+        about = "" if execution_id is None else f" job={job_id} execution={execution_id}"
+        trace_id = current_trace_id.get() or "-"
+        vars(record).update(trace_id=trace_id, job_id=job_id, execution_id=execution_id, about=about)
         return True
 
 
+class _Json(logging.Formatter):
+    """One JSON object a line, for programs that collect logs. Blanks before JSON escapes what a credential holds."""
+
+    def __init__(self, blank: Callable[[str], str]) -> None:
+        super().__init__()
+        self._blank = blank
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self._blank(record.getMessage()),
+        }
+        line |= {name: vars(record).get(name) for name in ("trace_id", "job_id", "execution_id")}
+        if record.exc_info:
+            line["exception"] = self._blank(self.formatException(record.exc_info))
+        return orjson.dumps({name: value for name, value in line.items() if value not in {None, "-"}}).decode()
+
+
 def log_to_stderr(level: int = logging.INFO, credentials: Credentials = NONE) -> None:
-    """Log to stderr, one line an event, with the trace that it belongs to, and never any of the credentials."""
+    """Log to stderr, one line an event, with the trace that it belongs to, and never any of the credentials.
+
+    For people on a terminal; as JSON where no terminal is.
+    """
     handler = _Blanking(credentials)
-    handler.addFilter(_TraceId())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s trace=%(trace_id)s %(message)s"))
+    handler.addFilter(_Context())
+    to_people = logging.Formatter("%(asctime)s %(levelname)s %(name)s trace=%(trace_id)s%(about)s %(message)s")
+    handler.setFormatter(to_people if sys.stderr.isatty() else _Json(handler.blank))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Below that, theirs tell of every request and every migration step.
     for chatty in ("uvicorn", "httpx", "httpcore", "alembic", "openai"):

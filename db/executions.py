@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Executable, FromClause, Select, and_, case
 from db import rows
 from db.models import agent_slots, agents, executions, jobs
 from db.paging import Key, counts_of_parents, ids_in, pages_of_parents
-from db.records import ExecutionOutcome, ExecutionState
+from db.records import ExecutionOutcome, ExecutionState, LiveExecutions
 from db.types import in_seconds, now
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Claimed:
     fence: int
     queued: bool
     """It has not called its agent yet, and has a slot to do so."""
+    taken_over: bool = False
+    """Its owner before let its lease expire."""
 
 
 async def create(
@@ -411,7 +413,13 @@ async def _claim(
         .exists()
     )
     due = (
-        select(executions.c.id, executions.c.agent_id, executions.c.state, has_slot.label("has_slot"))
+        select(
+            executions.c.id,
+            executions.c.agent_id,
+            executions.c.state,
+            executions.c.lease_owner,
+            has_slot.label("has_slot"),
+        )
         .where(
             which,
             _LIVE,
@@ -422,12 +430,12 @@ async def _claim(
         .limit(limit)
         .with_for_update(skip_locked=True, of=executions)
     )
-    ready: dict[str, bool] = {}
+    ready: dict[str, tuple[bool, bool]] = {}
     for row in (await tx.connection.execute(due)).all():
         queued = row.state == ExecutionState.QUEUED
         if queued and not row.has_slot and not await take_slot(tx, row.agent_id, row.id):
             continue
-        ready[row.id] = queued
+        ready[row.id] = queued, row.lease_owner not in {None, HANDED_OVER}
     if not ready:
         return []
     statement = (
@@ -444,7 +452,7 @@ async def _claim(
         .returning(executions.c.id, executions.c.fence)
     )
     fences = {row.id: row.fence for row in await tx.connection.execute(statement)}
-    return [Claimed(execution_id, fences[execution_id], queued) for execution_id, queued in ready.items()]
+    return [Claimed(execution_id, fences[execution_id], *facts) for execution_id, facts in ready.items()]
 
 
 async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
@@ -534,6 +542,19 @@ async def next_due_seconds(tx: Transaction, runner: str) -> float | None:
     statement = select(func.min(executions.c.claimable_at), now()).where(_LIVE, executions.c.runner == runner)
     earliest, present = (await tx.connection.execute(statement)).one()
     return None if earliest is None else max(0.0, (earliest - present).total_seconds())
+
+
+async def census(tx: Transaction) -> list[LiveExecutions]:
+    """What is live, by runner and state."""
+    statement = (
+        select(executions.c.runner, executions.c.state, func.count(), func.min(executions.c.queued_at), now())
+        .where(_LIVE)
+        .group_by(executions.c.runner, executions.c.state)
+    )
+    return [
+        LiveExecutions(runner, ExecutionState(state), count, max(0.0, (present - oldest).total_seconds()))
+        for runner, state, count, oldest, present in await tx.connection.execute(statement)
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------------ reads

@@ -306,6 +306,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveExecutions:
+    """How many live executions of a runner stand in a state, and since when the oldest of them was asked for."""
+
+    runner: str
+    state: ExecutionState
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """One run of the validator over one answer. Costs are US dollars, durations milliseconds.
 

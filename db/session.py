@@ -61,6 +61,8 @@ class Transaction:
         self.connection = connection
         self.postgresql = connection.dialect.name == "postgresql"
         self.logged_jobs: set[str] = set()
+        self.committed: list[Callable[[], None]] = []
+        """What is to be called once it is committed."""
 
 
 class Database:
@@ -105,12 +107,19 @@ class Database:
                 yield tx
         if self._on_commit is not None and tx.logged_jobs:
             self._on_commit(frozenset(tx.logged_jobs))
+        for call in tx.committed:
+            call()
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[Transaction]:
         """Open a transaction that only reads."""
         async with self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
+
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there are at most."""
+        pool: Any = self._engine.pool
+        return pool.checkedout(), pool.size()
 
     async def close(self) -> None:
         """Close every connection."""

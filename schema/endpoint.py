@@ -45,6 +45,7 @@ from schema.http import (
     response_to,
 )
 from services.strict_json import InvalidJsonError, parse
+from services.trace import span
 from services.viewer import Viewer
 
 Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Viewer | None]]
@@ -239,15 +240,17 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         context = Context(self.services, viewer)
         if media_type == EVENTS:
             return await self._streamed(parameters, context)
+        kind = "operation" if operation_type is None else operation_type.value
         try:
-            result = await self._served.execute(
-                parameters.query,
-                variable_values=parameters.variables,
-                context_value=context,
-                operation_name=parameters.operation_name,
-                operation_extensions=parameters.extensions,
-                allowed_operation_types=(Allowed.QUERY, Allowed.MUTATION),
-            )
+            with span(f"GraphQL {kind}", {"graphql.operation.name": parameters.operation_name or ""}):
+                result = await self._served.execute(
+                    parameters.query,
+                    variable_values=parameters.variables,
+                    context_value=context,
+                    operation_name=parameters.operation_name,
+                    operation_extensions=parameters.extensions,
+                    allowed_operation_types=(Allowed.QUERY, Allowed.MUTATION),
+                )
         except CannotGetOperationTypeError as error:
             raise RefusedError(400, error.as_http_error_reason()) from None
         return response_to(result, media_type)

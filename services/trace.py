@@ -1,12 +1,50 @@
-"""The trace that the present work belongs to (W3C Trace Context): set for each request, kept by executions."""
+"""The trace that the present work belongs to (W3C Trace Context): set for each request, kept by executions.
+
+Spans are made only where the process was told to send them somewhere (`app.tracing`); else a span costs one look at a
+variable.
+"""
 
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from opentelemetry.trace import Span, Tracer
+
+__all__ = [
+    "SpanKind",
+    "current_trace_id",
+    "current_work",
+    "failed",
+    "make_spans",
+    "new_trace_id",
+    "received",
+    "span",
+    "traceparent",
+]
 
 # 32 hexadecimal digits, or None outside of any request.
 current_trace_id: ContextVar[str | None] = ContextVar("current_trace_id", default=None)
+# The job and the execution that are being worked on, for the process's own log.
+current_work: ContextVar[tuple[str, str] | None] = ContextVar("current_work", default=None)
+
+
+class _Tracing:
+    tracer: Tracer | None = None
+    samples: Callable[[int], bool] = bool
+
+
+def make_spans(tracer: Tracer | None, samples: Callable[[int], bool] = bool) -> None:
+    """Make spans with this tracer from now on; with None, none. `samples` says of a trace whether it is sent."""
+    _Tracing.tracer, _Tracing.samples = tracer, samples
 
 
 def new_trace_id() -> str:
@@ -15,5 +53,70 @@ def new_trace_id() -> str:
 
 
 def traceparent(trace_id: str | None) -> str | None:
-    """Make the header that carries a trace on to another service, with a fresh span."""
-    return None if trace_id is None else f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    """Make the header that carries a trace on to another service: under the present span, else under a fresh one."""
+    if trace_id is None:
+        return None
+    present = trace.get_current_span().get_span_context()
+    if present.is_valid and f"{present.trace_id:032x}" == trace_id:
+        return f"00-{trace_id}-{present.span_id:016x}-{present.trace_flags:02x}"
+    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
+@contextmanager
+def span(
+    name: str, attributes: Mapping[str, str | int] | None = None, *, kind: SpanKind = SpanKind.INTERNAL
+) -> Generator[Span | None]:
+    """Make a span of the present trace around the block, where spans are made at all.
+
+    An exception that is ours to handle does not make it a failed one: whoever knows says so, by `failed`.
+    """
+    tracer = _Tracing.tracer
+    trace_id = current_trace_id.get()
+    if tracer is None or trace_id is None:
+        yield None
+        return
+    present = trace.get_current_span()
+    context = present.get_span_context()
+    if not context.is_valid or f"{context.trace_id:032x}" != trace_id:
+        # An execution goes on in the trace of its request, whichever process and moment that was.
+        present = NonRecordingSpan(_came_from(trace_id))
+    with tracer.start_as_current_span(
+        name,
+        trace.set_span_in_context(present),
+        kind,
+        attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as made:
+        yield made
+
+
+@contextmanager
+def received(name: str, caller: tuple[str, str, str] | None) -> Generator[None]:
+    """Begin the trace of a request, under the span of its caller (trace id, span id, flags) if it names one."""
+    tracer = _Tracing.tracer
+    if tracer is None:
+        current_trace_id.set(caller[0] if caller else new_trace_id())
+        yield
+        return
+    context = None
+    if caller is not None:
+        trace_id, span_id, flags = (int(part, 16) for part in caller)
+        parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+        context = trace.set_span_in_context(NonRecordingSpan(parent))
+    with tracer.start_as_current_span(name, context, SpanKind.SERVER) as made:
+        current_trace_id.set(f"{made.get_span_context().trace_id:032x}")
+        yield
+
+
+def failed(made: Span | None, code: str) -> None:
+    """Mark a span as one that brought no good."""
+    if made is not None:
+        made.set_status(StatusCode.ERROR, code)
+
+
+def _came_from(trace_id: str) -> SpanContext:
+    """A stand-in for the span that began the trace: its own id was not kept, and any will do."""
+    number = int(trace_id, 16)
+    flags = TraceFlags(TraceFlags.SAMPLED if _Tracing.samples(number) else TraceFlags.DEFAULT)
+    return SpanContext(number, int(trace_id[:16], 16) or 1, is_remote=True, trace_flags=flags)

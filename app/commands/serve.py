@@ -13,6 +13,7 @@ from app.commands import MISUSED, CommandError, say
 from app.commands.database import migrate
 from app.secrets import credentials_in
 from app.settings import LOOPBACK, Settings, load
+from app.tracing import trace_as_told
 
 PORTS = validators.Number(gte=0, lte=65_535)
 
@@ -57,6 +58,7 @@ def _ready(settings: Settings, host: str, port: int) -> list[socket]:
         raise CommandError("SIGNOFF_JWKS_URL: an identity provider's tokens are not read yet.", MISUSED)
     if settings.validator not in {"openai", "http"}:
         raise CommandError(f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here.", MISUSED)
+    trace_as_told()
     serving.log_to_stderr(credentials=credentials_in(settings))
     try:
         sockets = serving.listen(host, port)

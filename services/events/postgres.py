@@ -45,6 +45,11 @@ class PostgresBus:
         """Whether other processes are heard just now."""
 
     @property
+    def is_connected(self) -> bool:
+        """Whether other processes are heard just now."""
+        return self.connected.is_set()
+
+    @property
     def followers(self) -> int:
         """How many follow the bus in this process."""
         return self._here.followers

@@ -34,14 +34,6 @@ class LostError(Exception):
     """Somebody else has the execution now, or has ended it: this process writes and sends nothing more for it."""
 
 
-@dataclass
-class Counters:
-    """What happened that no log entry tells."""
-
-    dropped_answers: int = 0
-    lost_claims: int = 0
-
-
 async def lock_job(tx: Transaction, run: Run) -> Job:
     """Lock the execution's job. Raises LostError."""
     job = await job_rows.lock(tx, run.execution.job_id)

@@ -35,7 +35,7 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.records import Agent, Criterion, Execution, Job, JsonValue, Page, PageOf, Run, Validation
+    from db.records import Agent, Criterion, Execution, Job, JsonValue, LiveExecutions, Page, PageOf, Run, Validation
     from db.session import Database, Transaction
     from services.agents import EndpointCheck
     from services.executions.comparison import CriterionComparison
@@ -376,6 +376,11 @@ class Executions:
             job = await self.settling.end_from_outside(tx, job, run, ExecutionOutcome.CANCELLED, viewer.actor, message)
         self.runner.interrupt(run.execution.id)
         return JobResult(job)
+
+    async def census(self) -> list[LiveExecutions]:
+        """What is live, of everybody's: for operators."""
+        async with self.database.read() as tx:
+            return await execution_rows.census(tx)
 
     # -------------------------------------------------------------------------------------------------------- waiting
 

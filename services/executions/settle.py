@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db import executions as execution_rows
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from db.session import Transaction
     from services.journal import Journal
     from services.lifecycle import Lifecycle
+    from services.metrics import Metrics
 
 _RESPONSE_TO = {
     JobLogType.AGENT_REQUEST: JobLogType.AGENT_RESPONSE,
@@ -81,12 +84,15 @@ class Settling:
 
     lifecycle: Lifecycle
     journal: Journal
+    metrics: Metrics
 
     async def settle(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job | None:
         """End the live execution of a locked job; None where somebody raised its fence, and nothing was written."""
         execution = run.execution
         if await execution_rows.finish(tx, execution.id, run.fence, ending.outcome) is None:
             return None
+        seconds = (datetime.now(UTC) - execution.queued_at).total_seconds()
+        tx.committed.append(partial(self.metrics.finished, ending.outcome, seconds))
         await execution_rows.free_slot(tx, execution.id)
         await validation_rows.drop_replies(tx, execution.id)
         to = SETTLED_STATUS[ending.outcome]

@@ -30,7 +30,7 @@ from db.records import (
     LogEntry,
     Verdict,
 )
-from services.executions.claims import Counters, LostError, hold, lock_job
+from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended
 from services.ports import (
     AgentAnswer,
@@ -44,7 +44,7 @@ from services.ports import (
 from services.redaction import Credentials
 from services.sandbox import TooCostlyError
 from services.strict_json import InvalidJsonError, check, digest, parse
-from services.trace import current_trace_id, traceparent
+from services.trace import SpanKind, current_trace_id, current_work, failed, span, traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from services.executions.settle import Settling
     from services.executions.validation import Validating
     from services.journal import Journal
+    from services.metrics import Metrics
     from services.ports import AgentRequest, Executor
     from services.sandbox import Sandbox
 
@@ -82,7 +83,7 @@ class Steps:
     validating: Validating
     sandbox: Sandbox
     secrets: Secrets
-    counters: Counters = field(default_factory=Counters)
+    metrics: Metrics
 
     async def run(self, claim: Claim) -> None:
         """Go on with an execution until it is finished, waits for its validator, or is no longer this process's."""
@@ -97,15 +98,18 @@ class Steps:
             if run is None or run.fence != claim.fence or run.execution.state is ExecutionState.FINISHED:
                 return False
             current_trace_id.set(run.trace_id)
+            current_work.set((run.execution.job_id, run.execution.id))
             if run.takeovers > LARGEST_TAKEOVERS:
                 await self._give_up(claim, run)
             elif not run.answered:
-                await self._call_agent(claim, run)
+                with span("agent step", _about(run)):
+                    await self._call_agent(claim, run)
             else:
-                await self.validating.validate(claim, run)
+                with span("validation step", _about(run)):
+                    await self.validating.validate(claim, run)
                 return False
         except LostError:
-            self.counters.lost_claims += 1
+            self.metrics.lost_claims.inc()
             return False
         return True
 
@@ -212,14 +216,19 @@ class Steps:
                 # Nothing was sent; the next owner closes the entry. Sending now could be a second time.
                 raise LostError
             started = time.monotonic()
-            delivery = Delivery(
-                idempotency_key=run.execution.idempotency_key,
-                timeout_seconds=max(0.001, deadline - started),
-                secret=secrets.present,
-                traceparent=traceparent(run.trace_id),
-                previous_secret=secrets.previous,
-            )
-            outcome = await _delivered(executor, run.agent.executor, request, delivery)
+            with span("call the agent", {"signoff.try": tries}, kind=SpanKind.CLIENT) as made:
+                delivery = Delivery(
+                    idempotency_key=run.execution.idempotency_key,
+                    timeout_seconds=max(0.001, deadline - started),
+                    secret=secrets.present,
+                    traceparent=traceparent(run.trace_id),
+                    previous_secret=secrets.previous,
+                )
+                outcome = await _delivered(executor, run.agent.executor, request, delivery)
+                trouble = outcome if isinstance(outcome, AgentError) else None
+                if trouble is not None:
+                    failed(made, trouble.code)
+            self.metrics.agent_called(None if trouble is None else trouble.kind, time.monotonic() - started)
             response = _Response(request_log_id, tries, round((time.monotonic() - started) * 1000))
             if isinstance(outcome, AgentAnswer):
                 return await self._keep(claim, run, response, outcome)
@@ -278,7 +287,7 @@ class Steps:
                 tx, claim.execution_id, claim.fence, answer.value, self.validating.policy.deadline_seconds
             )
             if kept is None:
-                self.counters.dropped_answers += 1
+                self.metrics.dropped_answers.inc()
                 raise LostError
             await execution_rows.free_slot(tx, claim.execution_id)
             message = f"The agent answered in {response.duration_ms} ms"
@@ -319,7 +328,7 @@ class Steps:
             cut = trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}
             responded = trouble.http_status is not None and not cut
             if await execution_rows.not_answered(tx, claim.execution_id, claim.fence, responded=responded) is None:
-                self.counters.dropped_answers += 1
+                self.metrics.dropped_answers.inc()
                 raise LostError
             await self.journal.append(
                 tx,
@@ -412,6 +421,15 @@ def _blanked(error: AgentError, credentials: Credentials) -> AgentError:
         retry_after_seconds=error.retry_after_seconds,
         payload=payload,
     )
+
+
+def _about(run: Run) -> dict[str, str | int]:
+    """What a span tells of the execution that it is part of."""
+    return {
+        "signoff.job": run.execution.job_id,
+        "signoff.execution": run.execution.id,
+        "signoff.takeovers": run.takeovers,
+    }
 
 
 def _usable(answer: AgentAnswer) -> AgentAnswer:

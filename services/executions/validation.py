@@ -32,6 +32,7 @@ from services.executions.settle import Ending, ended, feedback, judged
 from services.ports import Finding, Priced, Reply, Submission, ValidatorError, ValidatorTroubleKind
 from services.ports import Verdict as PortVerdict
 from services.strict_json import check, digest
+from services.trace import SpanKind, failed, span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from services.executions.claims import Claim
     from services.executions.settle import Settling
     from services.journal import Journal
+    from services.metrics import Metrics
     from services.ports import Criterion as PortCriterion
     from services.ports import Job as PortJob
     from services.ports import Report, Validator
@@ -103,6 +105,7 @@ class Validating:
     validators: Mapping[str, Validator]
     """All that are installed, by name: an agent may have its answers judged by another than the service's own."""
     policy: RetryPolicy
+    metrics: Metrics
     largest_cost_usd: float | None = None
     """What all calls for one execution may cost together."""
     health: ValidatorHealth = field(default_factory=ValidatorHealth)
@@ -398,18 +401,18 @@ class _Asking:
         if not self.claim.lease.holds():
             raise LostError
         started = time.monotonic()
-        reply: Reply | None = None
-        try:
-            reply = _kept(await send())
-            value = read(reply)
-        except ValidatorError as error:
-            await self._log_trouble(request_log_id, request_digest, started, error.reply or reply, error)
-            raise
-        except Exception as error:
-            log.exception("validator %s failed", self.name)
-            fault = _fault(self.name, f"failed with {type(error).__name__}")
-            await self._log_trouble(request_log_id, request_digest, started, reply, fault)
-            raise fault from error
+        with span("ask the validator", {"signoff.validator": self.name}, kind=SpanKind.CLIENT) as made:
+            reply, value = await self._heard(send, read)
+            trouble = value if isinstance(value, ValidatorError) else None
+            if trouble is not None:
+                failed(made, trouble.code)
+        seconds = time.monotonic() - started
+        kind = None if trouble is None else trouble.kind
+        self.validating.metrics.validator_called(self.name, kind, seconds, reply)
+        if isinstance(value, ValidatorError):
+            await self._log_trouble(request_log_id, request_digest, started, reply, value)
+            raise value
+        assert reply is not None  # noqa: S101 - for the types: what was read was there
         self.validating.health.problem = None
         async with self.validating.database.begin() as tx:
             job = await self._spend(tx, reply)
@@ -430,6 +433,22 @@ class _Asking:
             " at the answer yourself.",
             code="over_budget",
         )
+
+    async def _heard(
+        self, send: Callable[[], Awaitable[Reply]], read: Callable[[Reply], T]
+    ) -> tuple[Reply | None, T | ValidatorError]:
+        """The reply and what is read from it, or what went wrong."""
+        reply: Reply | None = None
+        try:
+            reply = _kept(await send())
+            return reply, read(reply)
+        except ValidatorError as error:
+            return error.reply or reply, error
+        except Exception as error:
+            log.exception("validator %s failed", self.name)
+            fault = _fault(self.name, f"failed with {type(error).__name__}")
+            fault.__cause__ = error
+            return reply, fault
 
     async def _log_request(self, request: JsonValue) -> str:
         async with self.validating.database.begin() as tx:

@@ -167,6 +167,8 @@ class InProcess:
             )
             next_due = await execution_rows.next_due_seconds(tx, self.name)
         for item in claimed:
+            if item.taken_over:
+                self.steps.metrics.takeovers.inc()
             self._spawn(item.execution_id, item.fence, claimed_at)
         if claimed:
             return 0.0

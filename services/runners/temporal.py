@@ -318,6 +318,8 @@ class Temporal:
             claimed = await execution_rows.claim(tx, execution_id, self._leases.owner, self.lease_seconds)
         if claimed is None:
             return await self._then(execution_id)
+        if claimed.taken_over:
+            self.steps.metrics.takeovers.inc()
         lease = self._leases.lease(claimed_at)
         claim = Claim(execution_id, claimed.fence, lease)
         step = asyncio.create_task(self._do(claim), name=execution_id)

@@ -1,0 +1,253 @@
+"""What operators see of the service: its metrics, its log, its traces."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import SecretStr
+
+from app.serving import log_to_stderr
+from app.settings import BadSettingError, Settings, read
+from app.tracing import trace_as_told, wants_traces
+from services.trace import current_trace_id, current_work, make_spans
+from tests.agents import LOOPBACK, Response, ScriptedAgent
+from tests.app.conftest import Api
+from tests.scrapes import samples
+
+TOKEN = "the-token-of-the-metrics"
+AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def settings(sqlite_url: str) -> Settings:
+    return read(
+        database_url=sqlite_url,
+        secret_key=SecretStr("k" * 40),
+        trusted_hosts=("signoff.test",),
+        allowed_agent_networks=LOOPBACK,
+        openai_api_key=None,
+        metrics_token=SecretStr(TOKEN),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ metrics
+
+
+async def scrape(api: Api) -> dict[str, float]:
+    answer = await api.http.get("/metrics", headers={**AUTHORIZED, "host": "10.0.0.7:8000"})
+    assert answer.status_code == 200, answer.text
+    return samples(answer.text)
+
+
+async def test_executions_calls_and_what_is_live_are_counted(api: Api, agent: ScriptedAgent) -> None:
+    async with ScriptedAgent(Response(hangs=True)) as busy, ScriptedAgent(Response(status=500)) as broken:
+        for url in (agent.url, broken.url):
+            await api.execute(await api.job(await api.agent(url)))
+        await api.execute(await api.job(await api.agent(busy.url)), b'{"waitSeconds": 0}')
+        await busy.called.wait()
+
+        found = await scrape(api)
+
+    assert found['signoff_executions_finished_total{outcome="accepted"}'] == 1
+    assert found['signoff_executions_finished_total{outcome="agent_failed"}'] == 1
+    assert found['signoff_agent_call_seconds_count{outcome="ok"}'] == 1
+    assert found['signoff_agent_call_seconds_count{outcome="failed"}'] == 1
+    assert found['signoff_executions{runner="in_process",state="calling_agent"}'] == 1
+    assert found['signoff_oldest_execution_seconds{runner="in_process",state="calling_agent"}'] >= 0
+    assert found["signoff_execution_seconds_count"] == 2
+    assert found["signoff_executions_in_flight"] == 1
+    assert found['signoff_http_request_seconds_count{route="/api",status="2xx"}'] == 3
+    assert found["signoff_bus_connected"] == 1
+
+
+async def test_the_event_loop_is_watched(api: Api) -> None:
+    async def looked_at() -> float:
+        return (await scrape(api))["signoff_event_loop_lag_seconds_count"]
+
+    first = await looked_at()
+    while await looked_at() == first:
+        pass
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer another"}, {"authorization": TOKEN}])
+async def test_metrics_are_for_whoever_has_their_token(api: Api, headers: dict[str, str]) -> None:
+    assert (await api.http.get("/metrics", headers=headers)).status_code == 401
+
+
+async def test_a_persons_token_is_not_the_metrics(api: Api) -> None:
+    assert (await api.get("/metrics")).status_code == 401
+
+
+class TestWithoutAToken:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"metrics_token": None})
+
+    async def test_there_are_no_metrics(self, api: Api) -> None:
+        assert (await api.http.get("/metrics", headers={"authorization": "Bearer "})).status_code == 404
+
+
+async def test_no_path_of_a_clients_making_becomes_a_label(api: Api) -> None:
+    await api.http.get("/nowhere/at/all")
+    await api.get("/api/jobs/job_00000000000000000000000000")
+
+    assert not [name for name in await scrape(api) if "nowhere" in name or "job_" in name]
+
+
+# --------------------------------------------------------------------------------------------------------------- logs
+
+
+@pytest.fixture
+def root_log() -> Generator[logging.Logger]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield root
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+    for handler in before:
+        root.addHandler(handler)
+    root.setLevel(level)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def logged() -> None:
+    tokens = current_trace_id.set("a" * 32), current_work.set(("job_1", "exe_1"))
+    try:
+        int("Broken.")
+    except ValueError:
+        logging.getLogger("signoff.test").exception("it %s", "failed")
+    current_work.reset(tokens[1])
+    current_trace_id.reset(tokens[0])
+
+
+def test_a_line_of_the_log_is_json_where_no_terminal_is(
+    root_log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    log_to_stderr()
+    logged()
+
+    (line,) = file.getvalue().splitlines()
+    entry: dict[str, Any] = json.loads(line)
+    assert "ValueError: invalid literal" in entry.pop("exception")
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "level": "ERROR",
+        "logger": "signoff.test",
+        "message": "it failed",
+        "trace_id": "a" * 32,
+        "job_id": "job_1",
+        "execution_id": "exe_1",
+    }
+
+
+def test_a_line_of_the_log_is_for_people_on_a_terminal(
+    root_log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    log_to_stderr()
+    logged()
+
+    first = terminal.getvalue().splitlines()[0]
+    assert first.endswith(f"ERROR signoff.test trace={'a' * 32} job=job_1 execution=exe_1 it failed")
+
+
+# ------------------------------------------------------------------------------------------------------------- traces
+
+
+@pytest.fixture
+def spans() -> Generator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    make_spans(provider.get_tracer("test"))
+    yield exporter
+    make_spans(None)
+    provider.shutdown()
+
+
+def parent_of(span: ReadableSpan) -> int | None:
+    return None if span.parent is None else span.parent.span_id
+
+
+def id_of(span: ReadableSpan) -> int:
+    assert span.context is not None
+    return int(span.context.span_id)
+
+
+async def test_one_trace_goes_from_the_caller_through_the_operation_to_the_agent(
+    api: Api, agent: ScriptedAgent, spans: InMemorySpanExporter
+) -> None:
+    job_id = await api.job(await api.agent(agent.url))
+    spans.clear()
+    caller = f"00-{'b' * 32}-{'c' * 16}-01"
+    body = {
+        "query": "mutation Press($id: ID!) { executeJob(input: {jobId: $id}) { job { status } } }",
+        "variables": {"id": job_id},
+        "operationName": "Press",
+    }
+    answer = await api.http.post("/graphql", json=body, headers={**api.bearer(), "traceparent": caller})
+    assert answer.json()["data"]["executeJob"]["job"]["status"] == "COMPLETED"
+
+    made = {span.name: span for span in spans.get_finished_spans()}
+    assert set(made) == {"HTTP POST", "GraphQL mutation", "agent step", "call the agent", "validation step"}
+    assert {span.context.trace_id for span in made.values() if span.context} == {int("b" * 32, 16)}
+    assert parent_of(made["HTTP POST"]) == int("c" * 16, 16)
+    assert parent_of(made["GraphQL mutation"]) == id_of(made["HTTP POST"])
+    assert parent_of(made["call the agent"]) == id_of(made["agent step"])
+    # The agent goes on under the span of its call.
+    sent = agent.requests[0].headers["traceparent"]
+    assert sent == f"00-{'b' * 32}-{id_of(made['call the agent']):016x}-01"
+
+
+async def test_a_request_without_a_caller_begins_the_trace_that_its_answer_names(
+    api: Api, spans: InMemorySpanExporter
+) -> None:
+    answer = await api.get("/api/jobs/job_00000000000000000000000000")
+
+    (span,) = spans.get_finished_spans()
+    assert span.parent is None
+    assert span.context is not None
+    assert answer.headers["x-trace-id"] == f"{span.context.trace_id:032x}"
+
+
+async def test_without_spans_the_agent_still_gets_the_trace(api: Api, agent: ScriptedAgent) -> None:
+    job_id = await api.job(await api.agent(agent.url))
+    await api.execute(job_id, headers={"traceparent": f"00-{'b' * 32}-{'c' * 16}-01"})
+
+    assert agent.requests[0].headers["traceparent"].startswith(f"00-{'b' * 32}-")
+
+
+@pytest.mark.parametrize(
+    ("environment", "wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, False),
+        ({"OTEL_SDK_DISABLED": "true", "OTEL_TRACES_EXPORTER": "otlp"}, False),
+    ],
+)
+def test_traces_are_made_where_the_standard_variables_say_so(environment: dict[str, str], *, wanted: bool) -> None:
+    assert wants_traces(environment) is wanted
+
+
+def test_an_unknown_exporter_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "pigeon")
+
+    with pytest.raises(BadSettingError, match="OTEL_TRACES_EXPORTER: 'pigeon'"):
+        trace_as_told()
