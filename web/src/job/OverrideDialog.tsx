@@ -68,7 +68,7 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
         />
         <Trouble error={error} />
         <div className={classes.buttons}>
-          <Button type="submit" loading={isPending} disabled={reason.trim() === ""}>
+          <Button type="submit" loading={isPending}>
             {name}
           </Button>
           <Button variant="default" onClick={onClose}>

@@ -37,6 +37,16 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
           </div>
         </div>
         <div className={classes.actions}>
+          {canValidate && (
+            <Button
+              size="md"
+              leftSection={<IconRefresh size={16} aria-hidden />}
+              loading={retry.isPending}
+              onClick={() => run(() => retry.mutate())}
+            >
+              {running ? "Validate now" : "Validate again"}
+            </Button>
+          )}
           {may.has("EXECUTE") && (
             <Button
               size="md"
@@ -46,16 +56,6 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
               onClick={() => run(() => execute.mutate(pressOf(job)))}
             >
               {job.latestExecution ? "Execute again" : "Execute"}
-            </Button>
-          )}
-          {canValidate && (
-            <Button
-              size="md"
-              leftSection={<IconRefresh size={16} aria-hidden />}
-              loading={retry.isPending}
-              onClick={() => run(() => retry.mutate())}
-            >
-              {running ? "Validate now" : "Validate again"}
             </Button>
           )}
           {may.has("ASSIGN") && (

@@ -64,13 +64,18 @@ function messageOf({ message, fromStatus, toStatus }: EntryFragment): string {
   return `${fromStatus ? `${STATUSES[fromStatus].name} → ` : ""}${STATUSES[toStatus].name} · ${message}`;
 }
 
-function factsOf({ status, httpStatus, durationMs, payloadBytes, attempt, actor }: EntryFragment): string[] {
+function factsOf(entry: EntryFragment): string[] {
+  const { status, httpStatus, durationMs, payloadBytes, attempt, actor } = entry;
   const facts: string[] = [];
   if (status !== "OK") facts.push(LOG_STATUSES[status].name);
   if (httpStatus !== null) facts.push(`HTTP ${httpStatus}`);
   if (durationMs !== null) facts.push(duration(durationMs));
   if (payloadBytes > 0) facts.push(bytes(payloadBytes));
-  if (attempt !== null && attempt > 1) facts.push(`try ${attempt}`);
+  if (isRepeated(entry)) facts.push(`try ${attempt}`);
   facts.push(actor.displayName);
   return facts;
 }
+
+/** A validator's tries count the checks by code as well: they say something only where one went wrong. */
+const isRepeated = ({ attempt, type, status }: EntryFragment) =>
+  attempt !== null && attempt > 1 && (type.startsWith("AGENT") || status !== "OK");

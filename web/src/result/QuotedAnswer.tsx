@@ -1,12 +1,11 @@
 import classes from "./QuotedAnswer.module.css";
-import { highlight } from "./evidence";
+import { highlight, printed } from "./evidence";
 import type { Quote } from "./quotes";
-import { asText } from "./shape";
 
 /** The answer with all that was quoted from it marked. */
 export function QuotedAnswer({ value, quotes }: { value: unknown; quotes: Quote[] }) {
   const pieces = highlight(
-    asText(value),
+    printed(value),
     quotes.map(({ text }) => text),
   );
   const first = new Set<number>();

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { highlight } from "./evidence";
+import { highlight, printed } from "./evidence";
 
 const shown = (text: string, quotes: string[]) =>
   highlight(text, quotes)
@@ -15,9 +15,14 @@ test("a quote of compact JSON is found in JSON laid out for people", () => {
   expect(shown(answer, ['"name":"Mei Tanaka","age":3'])).toBe('{\n  [0:"name": "Mei Tanaka",\n  "age": 3]\n}');
 });
 
-test("a quote of the text inside is found as JSON writes it", () => {
-  const answer = JSON.stringify({ text: 'He said "no"\nand left' });
-  expect(shown(answer, ['said "no"\nand'])).toContain('[0:said \\"no\\"\\nand]');
+test("a quote is found whether it has JSON's escapes or not", () => {
+  const answer = printed({ text: 'He said "no"\nand left' });
+  expect(shown(answer, ['said "no"\nand'])).toBe('{\n  "text": "He [0:said "no"\nand] left"\n}');
+  expect(shown(answer, ['"text":"He said \\"no\\"\\nand'])).toBe('{\n  [0:"text": "He said "no"\nand] left"\n}');
+});
+
+test("a backslash that is meant stays", () => {
+  expect(printed({ path: "C:\\new" })).toBe('{\n  "path": "C:\\new"\n}');
 });
 
 test("nothing is lost or marked where nothing is quoted", () => {

@@ -8,13 +8,13 @@ export interface Piece {
  * Cut a text where it is quoted.
  *
  * A quote was taken from the answer as compact JSON, or from a text inside it; the text shown here is laid out for
- * people. So white space does not count, and a quote is looked for as it is and as JSON writes it.
+ * people. So white space does not count, and a quote is looked for with and without JSON's escapes.
  */
 export function highlight(text: string, quotes: readonly string[]): Piece[] {
   const bare = withoutSpace(text);
   const quoted = new Array<number | null>(text.length).fill(null);
   quotes.forEach((quote, index) => {
-    for (const form of new Set([quote, JSON.stringify(quote).slice(1, -1)])) {
+    for (const form of new Set([quote, unescaped(quote)])) {
       for (const [start, end] of occurrences(bare, withoutSpace(form).text)) {
         quoted.fill(index, start, end);
       }
@@ -22,6 +22,15 @@ export function highlight(text: string, quotes: readonly string[]): Piece[] {
   });
   return pieces(text, quoted);
 }
+
+/** JSON as people read it: line by line, and what is escaped in its texts is not. */
+export function printed(value: unknown): string {
+  return typeof value === "string" ? value : unescaped(JSON.stringify(value, null, 2));
+}
+
+const ESCAPES: Record<string, string> = { n: "\n", r: "\r", t: "\t", '"': '"', "\\": "\\" };
+
+const unescaped = (json: string) => json.replace(/\\([nrt"\\])/g, (_, letter: string) => ESCAPES[letter] ?? letter);
 
 interface Bare {
   text: string;

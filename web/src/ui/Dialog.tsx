@@ -23,6 +23,8 @@ export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
       // Its own way writes a style element, which the content security policy refuses; base.css does it.
       lockScroll={false}
       transitionProps={{ duration: 0 }}
+      // The page has a banner already.
+      attributes={{ header: { role: "none" } }}
       closeButtonProps={{ "aria-label": "Close" }}
     >
       {children}
