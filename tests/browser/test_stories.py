@@ -5,33 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from app.demo_agents import contacts
 from app.demo_jobs import THREAD
 from tests.agents import Response
 from tests.browser.conftest import a_client
+from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Site, Visiting
-
-MENTIONS_LISBON = [{"text": 'It mentions "Lisbon"'}]
-
-
-async def press(page: Page, name: str) -> None:
-    await page.get_by_role("button", name=name, exact=True).click()
-
-
-async def stands(page: Page, status: str, headline: str | None = None) -> None:
-    """Wait until the job's page says that it stands there."""
-    standing = page.locator("section[aria-labelledby=standing]")
-    await expect(standing.get_by_text(status, exact=True)).to_be_visible()
-    if headline is not None:
-        await expect(standing.get_by_role("heading", level=2)).to_have_text(headline)
-
-
-def card(page: Page, title: str) -> Any:
-    return page.get_by_role("region", name=title, exact=True)
 
 
 async def test_a_job_from_its_creation_to_its_result(site: Site, visit: Visiting) -> None:
@@ -64,8 +47,7 @@ async def test_a_job_from_its_creation_to_its_result(site: Site, visit: Visiting
     await stands(page, "Completed", "Signed off")
     await expect(card(page, "Result").get_by_text("ana@ruiz-vineyards.example")).to_be_visible()
     await expect(page.get_by_role("button", name="Execute")).to_have_count(0)
-    log = page.get_by_role("list", name="Log entries")
-    await expect(log.get_by_role("button").filter(has_text="In Execution → Completed")).to_be_visible()
+    await expect(log_entry(page, "In Execution → Completed")).to_be_visible()
     await page.get_by_role("link", name="Jobs", exact=True).first.click()
     await expect(page.get_by_role("link", name="Contacts from the thread")).to_contain_text("Completed")
 

@@ -1,0 +1,233 @@
+"""The page goes on when what it stands on does not: sockets, networks, sessions, other people's jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from playwright.async_api import WebSocketRoute, expect
+
+from tests.agents import Response
+from tests.browser.conftest import a_client, an_admin
+from tests.browser.steps import card, log_entry, press, stands
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Site, Visiting
+
+LIVE, LOST = "Live", "Connection lost: read again every few seconds"
+
+
+async def test_a_lost_socket_is_polled_for_and_then_resumed(site: Site, visit: Visiting, start_agent: Any) -> None:
+    ines = a_client()
+    _, agent_id = await start_agent(Response(status=500), Response())
+    job_id = await site.job(ines, agent_id)
+    visitor = await visit(ines)
+    page = visitor.page
+    sockets: list[WebSocketRoute] = []
+    reachable = True
+
+    async def connect(socket: WebSocketRoute) -> None:
+        if reachable:
+            socket.connect_to_server()
+            sockets.append(socket)
+        else:
+            await socket.close(code=1013)
+
+    await page.route_web_socket("**/graphql", connect)
+    await visitor.open(f"/jobs/{job_id}")
+    state = page.get_by_role("main").get_by_role("status")
+    await expect(state).to_have_text(LIVE)
+
+    reachable = False
+    await sockets[-1].close()
+    await expect(state).to_have_text(LOST)
+    # What happens now reaches the page by polling alone.
+    assert await site.execute(ines, job_id) == "ASSIGNED"
+    await stands(page, "Assigned", "The agent failed")
+    await expect(log_entry(page, "In Execution → Assigned")).to_have_count(1)
+    await expect(state).to_have_text(LOST)
+
+    reachable = True
+    await expect(state).to_have_text(LIVE)
+    # And what happens after that by the socket again; nothing is shown twice.
+    assert await site.execute(ines, job_id) == "COMPLETED"
+    await stands(page, "Completed", "Signed off")
+    await expect(log_entry(page, "In Execution → Assigned")).to_have_count(1)
+    await expect(log_entry(page, "In Execution → Completed")).to_have_count(1)
+
+
+async def test_without_a_network_the_page_says_so_and_comes_back_by_itself(
+    site: Site, visit: Visiting, start_agent: Any
+) -> None:
+    ines = a_client()
+    go = asyncio.Event()
+    _, agent_id = await start_agent(Response(after=go))
+    job_id = await site.job(ines, agent_id)
+    visitor = await visit(ines)
+    visitor.expects("ERR_INTERNET_DISCONNECTED")
+    page = await visitor.open(f"/jobs/{job_id}")
+
+    await press(page, "Execute")
+    await stands(page, "In Execution", "Calling the agent")
+    await visitor.context.set_offline(True)
+    await expect(page.get_by_text("You are offline.")).to_be_visible()
+    go.set()
+    await visitor.context.set_offline(False)
+
+    await stands(page, "Completed")
+    await expect(page.get_by_text("You are offline.")).to_have_count(0)
+
+
+async def test_an_answer_that_is_lost_is_no_second_execution(site: Site, visit: Visiting, start_agent: Any) -> None:
+    ines = a_client()
+    agent, agent_id = await start_agent(Response())
+    job_id = await site.job(ines, agent_id)
+    visitor = await visit(ines)
+    visitor.expects("ERR_CONNECTION_RESET")
+    page = await visitor.open(f"/jobs/{job_id}")
+    lost: list[str] = []
+
+    async def lose_the_first(route: Any) -> None:
+        if "executeJob" in (route.request.post_data or "") and not lost:
+            await route.fetch()
+            lost.append(route.request.post_data)
+            await route.abort("connectionreset")
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", lose_the_first)
+    await press(page, "Execute")
+
+    await stands(page, "Completed", "Signed off")
+    assert len(lost) == 1
+    await expect(card(page, "Attempts").get_by_text("1 attempt", exact=True)).to_be_visible()
+    assert len(agent.requests) == 1
+
+
+async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
+    site: Site, visit: Visiting, start_agent: Any
+) -> None:
+    ines = a_client()
+    _, agent_id = await start_agent(Response())
+    job_id = await site.job(ines, agent_id)
+    visitor = await visit(ines)
+    page = await visitor.open(f"/jobs/{job_id}")
+    await press(page, "Edit")
+    form = page.get_by_role("dialog", name="Edit the job")
+    await form.get_by_label("Description").fill("Mine")
+
+    # Meanwhile, in another place, the same job is edited.
+    rename = "mutation($input: UpdateJobInput!) { updateJob(input: $input) { userErrors { message } } }"
+    await site.ask(ines, rename, input={"jobId": job_id, "expectedRevision": 1, "title": "Another title"})
+    await press(page, "Save")
+
+    await expect(form.get_by_role("alert")).to_contain_text("revision")
+    await expect(form.get_by_label("Description")).to_have_value("Mine")
+
+
+async def test_another_persons_job_is_as_if_unknown(site: Site, visit: Visiting) -> None:
+    job_id = await site.job(a_client(), title="Private")
+    visitor = await visit(a_client())
+
+    for path in (f"/jobs/{job_id}", "/jobs/job_01m87zrk1gemdvk158wh92em7q", f"/admin/jobs/{job_id}", "/admin/agents"):
+        page = await visitor.open(path)
+        await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+        await expect(page.get_by_text("Private")).to_have_count(0)
+
+    await (await visit(an_admin())).open(f"/jobs/{job_id}")
+
+
+async def test_signing_in_with_a_token_leads_to_where_one_wanted_to_go(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    job_id = await site.job(ines, title="The one I wanted")
+    visitor = await visit(None)
+    visitor.expects("status of 401")
+    page = await visitor.open(f"/jobs/{job_id}?log=status")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+
+    await page.get_by_label("Access token").fill("not.a.token")
+    await press(page, "Sign in")
+    await expect(page.get_by_text("The token is not valid.")).to_be_visible()
+    await page.get_by_label("Access token").fill(site.token(ines))
+    await press(page, "Sign in")
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("The one I wanted")
+    await expect(page).to_have_url(f"{site.url}/jobs/{job_id}?log=status")
+    # No script may read the session.
+    assert await page.evaluate("document.cookie") == ""
+
+    await press(page, "Sign out")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+    await page.goto(f"{site.url}/jobs")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+
+
+async def test_one_click_is_enough_in_the_demo(visit: Visiting) -> None:
+    page = await (await visit(None)).open("/login")
+
+    await press(page, "Ada, an admin")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("All jobs")
+    await press(page, "Sign out")
+    await press(page, "Inês, a client")
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+    await expect(page.get_by_role("link", name="Agents")).to_have_count(0)
+
+
+async def test_a_login_leads_nowhere_else(site: Site, visit: Visiting) -> None:
+    visitor = await visit(None)
+    page = await visitor.open("/login?next=//elsewhere.example/jobs")
+
+    await press(page, "Inês, a client")
+
+    await expect(page).to_have_url(f"{site.url}/jobs")
+
+
+async def test_whose_session_has_expired_signs_in_again(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    visitor = await visit(ines)
+    visitor.expects("status of 401")
+    page = await visitor.open("/jobs")
+    await visitor.context.clear_cookies()
+    await visitor.context.add_cookies(
+        [{"name": "signoff_session", "value": "an.old.one", "url": site.url, "httpOnly": True, "sameSite": "Strict"}]
+    )
+
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+    await page.get_by_label("Access token").fill(site.token(ines))
+    await press(page, "Sign in")
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
+
+
+async def test_filters_are_in_the_address(site: Site, visit: Visiting, start_agent: Any) -> None:
+    ines = a_client()
+    _, agent_id = await start_agent(Response(status=500))
+    await site.job(ines, title="A plum")
+    job_id = await site.job(ines, agent_id, title="An apple")
+    await site.job(ines, agent_id, title="A pear")
+    await site.execute(ines, job_id)
+    visitor = await visit(ines)
+    page = await visitor.open("/jobs")
+    jobs = card(page, "Your jobs").get_by_role("listitem")
+    await expect(jobs).to_have_count(3)
+
+    await press(page, "Assigned")
+    await expect(jobs).to_have_count(2)
+    await page.get_by_role("searchbox").fill("apple")
+    await expect(jobs).to_have_count(1)
+    await expect(page).to_have_url(f"{site.url}/jobs?status=assigned&search=apple")
+    await page.reload()
+    await expect(jobs).to_have_count(1)
+    await expect(page.get_by_role("searchbox")).to_have_value("apple")
+    await expect(page.get_by_role("button", name="Assigned")).to_have_attribute("aria-pressed", "true")
+
+    await page.get_by_role("link", name="An apple").click()
+    await expect(log_entry(page, "Pending")).not_to_have_count(0)
+    await press(page, "Problems only")
+    await expect(log_entry(page, "Pending")).to_have_count(0)
+    await expect(log_entry(page, "HTTP 500")).to_have_count(1)
+    await page.reload()
+    await expect(log_entry(page, "HTTP 500")).to_have_count(1)
+    await expect(log_entry(page, "Pending")).to_have_count(0)
