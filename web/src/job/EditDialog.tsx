@@ -1,3 +1,4 @@
+import { useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
 import { Dialog } from "../ui/Dialog";
 import { draftOf, type JobFields } from "./draft";
@@ -6,12 +7,14 @@ import { useUpdate } from "./useJobAction";
 
 export function EditDialog({ job, onClose }: { job: JobPartsFragment; onClose: () => void }) {
   const update = useUpdate(job.id);
+  // The page follows the job, the form does not: what it was opened on is what it changes.
+  const [opened] = useState(job);
   const save = (fields: JobFields) =>
-    update.mutate({ ...fields, expectedRevision: job.revision }, { onSuccess: onClose });
+    update.mutate({ ...fields, expectedRevision: opened.revision }, { onSuccess: onClose });
   return (
     <Dialog title="Edit the job" size="xl" onClose={onClose}>
       <JobForm
-        initial={draftOf(job)}
+        initial={draftOf(opened)}
         submitLabel="Save"
         pending={update.isPending}
         error={update.error}
