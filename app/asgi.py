@@ -16,10 +16,11 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
-from app.auth import Authentication, Tokens
+from app.auth import Authentication, TokenReader, Tokens
 from app.container import Cluster, Container, HttpValidation, Wiring, open_container
 from app.health import Health
-from app.login import Login, OneClick, Person
+from app.jwks import ProviderKeys, ProviderTokens
+from app.login import Login, Person
 from app.metrics import Exposition, Measured
 from app.middleware import (
     GRAPHQL,
@@ -64,7 +65,8 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     signs in: for the demo. `app.state.drain` ends it orderly.
     """
     tokens = Tokens.of(secret_keys(settings))
-    authentication = Authentication(tokens)
+    reader = token_reader(settings, tokens)
+    authentication = Authentication(reader)
     pages = Pages.found()
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
@@ -118,7 +120,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             Route(GRAPHQL, OrGraphiQL(endpoint, pages)),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
-            *Login(tokens, OneClick(people, tokens) if people else None).routes(),
+            *Login(reader, tokens, people).routes(),
             *pages.routes(),
         ],
         middleware=[Middleware(Measured, metrics=exposition.metrics), *around(settings, authentication)],
@@ -162,6 +164,14 @@ def create_worker(settings: Settings) -> Starlette:
     )
     app.state.drain = drain
     return app
+
+
+def token_reader(settings: Settings, tokens: Tokens) -> TokenReader:
+    """Our own tokens, and beside them those of an identity provider where there is one."""
+    if settings.jwks_url is None or settings.jwt_issuer is None or settings.jwt_audience is None:
+        return tokens
+    keys = ProviderKeys(settings.jwks_url)
+    return ProviderTokens(tokens, keys, settings.jwt_issuer, settings.jwt_audience, settings.jwt_role_claim)
 
 
 def around(settings: Settings, authentication: Authentication) -> Sequence[Middleware]:

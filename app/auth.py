@@ -24,10 +24,12 @@ ALGORITHM = "HS256"
 LEEWAY_SECONDS = 5
 TOKEN_CHARACTERS = 8_192
 CLAIM_CHARACTERS = 200
+# Beside the library's own: parts that are JSON, but not what they should be.
+_MALFORMED = (jwt.PyJWTError, ValueError, OverflowError, RecursionError)
 
 
 class TokenReader(Protocol):
-    """One way to believe a token: our own signature now, an identity provider's keys (JWKS) when they come."""
+    """One way to believe a token: our own signature, or an identity provider's."""
 
     async def read(self, token: str) -> Viewer:
         """Say who the token's bearer is. Raises UnauthenticatedError."""
@@ -66,29 +68,53 @@ class Tokens:
         """Say who the token's bearer is. Raises UnauthenticatedError."""
         if len(token) > TOKEN_CHARACTERS:
             raise UnauthenticatedError("The token is too long to be one of ours.")
-        try:
-            kid = jwt.get_unverified_header(token).get("kid")
-            key = self.keys.get(kid if isinstance(kid, str) else self.current)
-            if key is None:
-                raise UnauthenticatedError("The token was signed with a key that is not known here.")
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                leeway=LEEWAY_SECONDS,
-                options={"require": ["exp", "sub", "role"]},
-            )
-        except jwt.ExpiredSignatureError:
-            raise UnauthenticatedError("The token has expired.") from None
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            # ValueError: parts that are JSON but not what they should be. What is wrong helps only a forger.
-            raise UnauthenticatedError("The token is not valid.") from None
-        return viewer_of(claims)
+        kid = header_of(token).get("kid")
+        key = self.keys.get(kid if isinstance(kid, str) else self.current)
+        if key is None:
+            raise UnauthenticatedError("The token was signed with a key that is not known here.")
+        return viewer_of(decoded(token, key, ALGORITHM, requires=("exp", "sub", "role")))
 
 
-def viewer_of(claims: Mapping[str, Any]) -> Viewer:
+def header_of(token: str) -> Mapping[str, Any]:
+    """What a token says of its signature; nothing of it is believed yet. Raises UnauthenticatedError."""
+    try:
+        return jwt.get_unverified_header(token)
+    except _MALFORMED:
+        raise UnauthenticatedError("The token is not valid.") from None
+
+
+def decoded(
+    token: str,
+    key: Any,
+    algorithm: str,
+    *,
+    requires: Sequence[str],
+    leeway_seconds: float = LEEWAY_SECONDS,
+    issuer: str | None = None,
+    audience: str | None = None,
+) -> Mapping[str, Any]:
+    """The claims of a token that this key signed with this algorithm. Raises UnauthenticatedError."""
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            leeway=leeway_seconds,
+            issuer=issuer,
+            audience=audience,
+            options={"require": list(requires)},
+        )
+    except jwt.ExpiredSignatureError:
+        raise UnauthenticatedError("The token has expired.") from None
+    except _MALFORMED:
+        # What is wrong helps only a forger.
+        raise UnauthenticatedError("The token is not valid.") from None
+    return claims
+
+
+def viewer_of(claims: Mapping[str, Any], *, role_claim: str = "role", leeway_seconds: float = LEEWAY_SECONDS) -> Viewer:
     """Read the claims of a token whose signature holds. Raises UnauthenticatedError."""
-    subject, name, role = claims.get("sub"), claims.get("name"), claims.get("role")
+    subject, name, role = claims.get("sub"), claims.get("name"), claims.get(role_claim)
     try:
         known = Role(str(role))
     except ValueError:
@@ -96,7 +122,7 @@ def viewer_of(claims: Mapping[str, Any]) -> Viewer:
     if not isinstance(subject, str) or not _is_claim(subject):
         raise UnauthenticatedError("The token's subject cannot be used.")
     shown = name if isinstance(name, str) and _is_claim(name) else subject
-    return Viewer(subject, shown, known, expires_at=float(claims["exp"]))
+    return Viewer(subject, shown, known, expires_at=float(claims["exp"]) + leeway_seconds)
 
 
 def _is_claim(text: str) -> bool:

@@ -333,6 +333,8 @@ def settings_for(directory: Path) -> Settings:
         secret_key=SecretStr(secrets.token_urlsafe(48)),
         runner="in_process",
         jwks_url=None,
+        jwt_issuer=None,
+        jwt_audience=None,
         # By these names only: one click signs in, and a foreign page's name may lead here (DNS rebinding).
         trusted_hosts=(LOOPBACK, "localhost"),
         validator_deadline_seconds=VALIDATOR_SECONDS,

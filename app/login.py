@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from db.records import Role
 
 PERSON_SECONDS = 12 * 3600
+# Browsers drop a cookie of more than 4,096 with its name and attributes; a provider's token may be longer.
+COOKIE_CHARACTERS = 3_800
 
 
 @dataclass(frozen=True)
@@ -36,40 +38,25 @@ class Person:
 
 
 @dataclass(frozen=True)
-class OneClick:
-    """The people of a service in which nothing is anybody's, and who signs their tokens."""
-
-    people: Sequence[Person]
-    tokens: Tokens
-
-    def token_for(self, id_: str) -> str | None:
-        """Sign a token for one of them; None where there is no such person."""
-        for person in self.people:
-            if person.id == id_:
-                return self.tokens.issue(person.id, person.role, name=person.name, ttl_seconds=PERSON_SECONDS)
-        return None
-
-
-@dataclass(frozen=True)
 class Login:
     """The routes around the session cookie. The page at `GET /login` is the pages' business."""
 
     reader: TokenReader
-    one_click: OneClick | None = None
+    tokens: Tokens
+    people: Sequence[Person] = ()
 
     def routes(self) -> list[Route]:
         """What it answers."""
         return [
             Route("/login", self.login, methods=["POST"]),
-            Route("/login/people", self.people, methods=["GET"]),
+            Route("/login/people", self.list_people, methods=["GET"]),
             Route("/logout", self.logout, methods=["POST"]),
         ]
 
-    async def people(self, request: Request) -> Response:
+    async def list_people(self, request: Request) -> Response:
         """`GET /login/people`: whom one click signs in."""
         del request
-        people = self.one_click.people if self.one_click else ()
-        return JSONResponse({"people": [{"id": p.id, "name": p.name, "role": p.role.name} for p in people]})
+        return JSONResponse({"people": [{"id": p.id, "name": p.name, "role": p.role.name} for p in self.people]})
 
     async def login(self, request: Request) -> Response:
         """`POST /login`: `{"token": …}`, or in the demo `{"person": …}`."""
@@ -84,19 +71,22 @@ class Login:
             case {"token": str() as token, **rest} if not rest:
                 pass
             case {"person": str() as person, **rest} if not rest:
-                found = self.one_click.token_for(person) if self.one_click else None
+                found = next((somebody for somebody in self.people if somebody.id == person), None)
                 if found is None:
                     return problem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such person to sign in as.")
-                token = found
+                token = self.tokens.issue(found.id, found.role, name=found.name, ttl_seconds=PERSON_SECONDS)
             case _:
                 return _malformed('The body must be {"token": "…"}.')
+        token = token.strip()
         try:
-            viewer = await self.reader.read(token.strip())
+            viewer = await self.reader.read(token)
         except UnauthenticatedError as error:
             return unauthenticated(error.message)
         response = Response(status_code=HTTPStatus.NO_CONTENT)
         left = 1 if viewer.expires_at is None else max(1, int(viewer.expires_at - time.time()))
-        _set_session(response, request, token.strip(), left)
+        if len(token) > COOKIE_CHARACTERS:
+            token = self.tokens.issue(viewer.id, viewer.role, name=viewer.name, ttl_seconds=left)
+        _set_session(response, request, token, left)
         return response
 
     async def logout(self, request: Request) -> Response:

@@ -70,6 +70,14 @@ def _origin(text: str) -> str:
     return text.lower()
 
 
+def _jwks_url(text: str) -> str:
+    parts = urlsplit(text)
+    safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not safe or not parts.hostname or parts.username is not None:
+        raise ValueError("it must be an https:// URL (http:// on loopback only), without a user in it")
+    return text
+
+
 def _trusted_host(text: str) -> str:
     if text != "*" and not re.fullmatch(r"(\*\.)?[\w.-]+|\[[\da-f:.]+\]", text, re.IGNORECASE):
         raise ValueError(f"{text!r} is not a host such as example.org, *.example.org or * (no port)")
@@ -127,9 +135,11 @@ class Settings(BaseSettings):
     """Signs tokens and encrypts agents' secrets; after `load(serves=True)` there always is one."""
     old_secret_keys: Annotated[tuple[Key, ...], *Split] = ()
     """Keys of before: what they signed and encrypted is still read."""
-    jwks_url: str | None = None
+    jwks_url: Annotated[str, AfterValidator(_jwks_url)] | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    jwt_role_claim: str = "role"
+    """Which of the provider's claims says `client` or `admin`."""
 
     runner: Literal["in_process", "temporal"] = "in_process"
     temporal_address: str = "127.0.0.1:7233"
@@ -210,9 +220,16 @@ def sqlite_file(url: str) -> Path | None:
 def read(**overrides: object) -> Settings:
     """Read the environment, where `overrides` do not say otherwise. Raises BadSettingError."""
     try:
-        return Settings.model_validate(overrides)
+        settings = Settings.model_validate(overrides)
     except ValidationError as error:
         raise BadSettingError("\n".join(dict.fromkeys(map(_line, error.errors())))) from None
+    provider = (settings.jwks_url, settings.jwt_issuer, settings.jwt_audience)
+    if None in provider and provider != (None, None, None):
+        # With less, the tokens that the provider signs for others would count here too.
+        raise BadSettingError(
+            "SIGNOFF_JWKS_URL: it is set together with SIGNOFF_JWT_ISSUER and SIGNOFF_JWT_AUDIENCE, or none of them is"
+        )
+    return settings
 
 
 def load(host: str = LOOPBACK, *, serves: bool = True) -> Settings:

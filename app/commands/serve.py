@@ -54,8 +54,6 @@ def worker(
 
 def _ready(settings: Settings, host: str, port: int) -> list[socket]:
     """Make sure that what is set is there, begin to log, take the port, and migrate. Raises CommandError."""
-    if settings.jwks_url is not None:
-        raise CommandError("SIGNOFF_JWKS_URL: an identity provider's tokens are not read yet.", MISUSED)
     if settings.validator not in {"openai", "http"}:
         raise CommandError(f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here.", MISUSED)
     trace_as_told()
