@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.auth import SESSION_COOKIE
+from app.auth import LEEWAY_SECONDS, SESSION_COOKIE
 from app.middleware import problem, unauthenticated
 from resolvers.errors import UnauthenticatedError
 from services.strict_json import InvalidJsonError, parse
@@ -83,7 +83,9 @@ class Login:
         except UnauthenticatedError as error:
             return unauthenticated(error.message)
         response = Response(status_code=HTTPStatus.NO_CONTENT)
-        left = 1 if viewer.expires_at is None else max(1, int(viewer.expires_at - time.time()))
+        # The cookie is gone before the token is refused: nobody is signed out by an error.
+        expires_at = (viewer.expires_at or 0) - LEEWAY_SECONDS
+        left = max(1, int(expires_at - time.time()))
         if len(token) > COOKIE_CHARACTERS:
             token = self.tokens.issue(viewer.id, viewer.role, name=viewer.name, ttl_seconds=left)
         _set_session(response, request, token, left)

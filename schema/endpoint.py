@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -109,6 +111,29 @@ def _frame_problem(message: Mapping[str, Any]) -> str | None:
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
+    _expiry: asyncio.Task[None] | None = None
+
+    async def handle_connection_init(self, message: Any) -> None:
+        """Find out who is asking, and from then on watch their token's time."""
+        await super().handle_connection_init(message)
+        left = seconds_left(self.context.viewer)
+        if self.connection_acknowledged and self._expiry is None and left is not None:
+            self._expiry = asyncio.create_task(self._close_after(left))
+
+    async def _close_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        # First, for nothing can be sent once the socket is closed.
+        for id_ in list(self.operations):
+            await self.cleanup_operation(id_)
+        await self.websocket.close(code=4403, reason="The token has expired.")
+
+    async def shutdown(self) -> None:
+        """End with the connection."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            await asyncio.wait({self._expiry})
+        await super().shutdown()
+
     async def handle_message(self, message: Any) -> None:
         """Handle a frame; one that is not of the protocol closes the socket with 4400."""
         problem = _frame_problem(message)
@@ -151,6 +176,31 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         """Never: a mistake in one operation is an `error` of that one, the socket may carry others."""
         del error
         return None
+
+
+# ------------------------------------------------------------------------------------------------ a token's time
+
+
+def seconds_left(viewer: Viewer | None) -> float | None:
+    """How long a viewer's token is believed still; None where there is no end to it."""
+    return None if viewer is None or viewer.expires_at is None else viewer.expires_at - time.time()
+
+
+async def _until_expiry(results: AsyncGenerator[Any, None], viewer: Viewer | None) -> AsyncGenerator[Any, None]:
+    """Yield results while the viewer's token is believed, then an error."""
+    while (left := seconds_left(viewer)) is None or left > 0:
+        time_left = asyncio.timeout(left)
+        try:
+            async with time_left:
+                result = await anext(results)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            if time_left.expired():
+                break
+            raise
+        yield result
+    yield ExecutionResult(data=None, errors=[UnauthenticatedError("The token has expired.")])
 
 
 # --------------------------------------------------------------------------------------------------------- events
@@ -274,7 +324,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
         async def events() -> AsyncGenerator[str, None]:
             try:
-                async for result in results:
+                async for result in _until_expiry(results, context.viewer):
                     # Incremental delivery is off: there is nothing else than whole results.
                     body = cast("Any", body_of(cast("ExecutionResult", result)))
                     yield self._sse.encode_next(body, self.encode_json)

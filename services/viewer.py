@@ -16,7 +16,7 @@ class Viewer:
     name: str
     role: Role
     expires_at: float | None = field(default=None, compare=False)
-    """When their token is worth nothing any more, in seconds since 1970. With another token they are the same."""
+    """Until when their token is believed, in seconds since 1970. With another token they are the same."""
 
     @property
     def is_admin(self) -> bool:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.cursors import log_cursor
-from tests.schema.conftest import Api, Followers, until
+from tests.schema.conftest import BRIEF, Api, Followers, until
 from tests.schema.test_jobs_api import EXECUTE, new_agent, new_job
 
 CHANGES = "subscription S($id: ID, $after: String) { jobStatusChanged(jobId: $id, after: $after) { toStatus } }"
@@ -93,4 +93,17 @@ async def test_a_listener_that_leaves_leaves_nothing_behind(served: str, followe
     async with stream(served, {"query": CHANGES}):
         await until(lambda: followers.count == 1)
 
+    await until(lambda: followers.count == 0)
+
+
+async def test_a_stream_lasts_as_long_as_the_token(api: Api, served: str, followers: Followers) -> None:
+    job_id = await new_job(api)
+    variables = {"id": job_id, "after": log_cursor(0)}
+    async with stream(served, {"query": CHANGES, "variables": variables}, token=BRIEF) as response:
+        events = [event async for event in events_of(response)]
+
+    ((first, data), (second, error), last) = events
+    assert (first, data["data"]) == ("next", {"jobStatusChanged": {"toStatus": "PENDING"}})
+    assert (second, last) == ("next", ("complete", None))
+    assert error == {"errors": [{"message": "The token has expired.", "extensions": {"code": "UNAUTHENTICATED"}}]}
     await until(lambda: followers.count == 0)

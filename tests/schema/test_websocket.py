@@ -12,7 +12,7 @@ import websockets
 from services.cursors import log_cursor
 from services.ids import JOB, new_id
 from services.viewer import Viewer
-from tests.schema.conftest import Api, Followers, comparing, until
+from tests.schema.conftest import BRIEF, Api, Followers, comparing, until
 from tests.schema.sockets import PROTOCOL, Closed, Socket
 from tests.schema.test_jobs_api import CREATE, EXECUTE, IS_OK, new_agent, new_job
 from tests.services.conftest import ADMIN, CLIENT, STRANGER
@@ -372,6 +372,21 @@ async def test_the_protocols_own_close_codes(api: Api) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("following", [True, False])
+async def test_a_socket_lasts_as_long_as_its_token(api: Api, followers: Followers, following: bool) -> None:
+    async with Socket(api.app) as brief, connected(api) as lasting:
+        assert (await brief.init(BRIEF))["type"] == "connection_ack"
+        if following:
+            await brief.subscribe("1", CHANGES)
+            await until(lambda: followers.count == 1)
+
+        assert await brief.receive() == Closed(4403, "The token has expired.")
+        await until(lambda: followers.count == 0)
+        await lasting.subscribe("1", "{ viewer { id } }")
+        assert (await lasting.next("1"))["viewer"] == {"id": "carl"}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_pings_are_answered_and_a_missing_payload_is_fine(api: Api) -> None:
     async with Socket(api.app) as socket:
         await socket.send({"type": "connection_init", "payload": None})
@@ -400,6 +415,11 @@ async def test_it_works_with_a_real_server_and_client(served: str) -> None:
         await socket.send(frame)
         await socket.wait_closed()
         assert socket.close_code == 4409
+    async with websockets.connect(url, subprotocols=[subprotocol]) as socket:
+        await socket.send(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {BRIEF}"}}))
+        await socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"query": CHANGES}}))
+        await socket.wait_closed()
+        assert (socket.close_code, socket.close_reason) == (4403, "The token has expired.")
     with pytest.raises(websockets.InvalidStatus, match="403"):
         await websockets.connect(url, subprotocols=[subprotocol], origin=websockets.Origin("http://evil.example"))
 
