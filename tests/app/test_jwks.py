@@ -10,11 +10,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt import algorithms, utils
 from pydantic import SecretStr
 
-from app import jwks
 from app.auth import SESSION_COOKIE, Tokens
-from app.jwks import ProviderKeys, ProviderTokens, keys_in
+from app.jwks import LARGEST_SET_BYTES, ProviderKeys, ProviderTokens, keys_in
 from db.records import Role
 from resolvers.errors import UnauthenticatedError
 from services.viewer import Viewer
@@ -32,9 +32,9 @@ ED = ed25519.Ed25519PrivateKey.generate()
 def published(key: Any, kid: str | None = None, **more: Any) -> dict[str, Any]:
     """A public key as its provider publishes it."""
     of_kind = {
-        rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
-        ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
-        ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
+        rsa.RSAPrivateKey: algorithms.RSAAlgorithm,
+        ec.EllipticCurvePrivateKey: algorithms.ECAlgorithm,
+        ed25519.Ed25519PrivateKey: algorithms.OKPAlgorithm,
     }
     (algorithm,) = (algorithm for kind, algorithm in of_kind.items() if isinstance(key, kind))
     jwk: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))  # type: ignore[attr-defined]
@@ -112,14 +112,14 @@ def confused() -> str:
     """A token under HS256, with the public key that everybody knows as its secret."""
     pem = P256.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     head, body = (
-        jwt.utils.base64url_encode(json.dumps(part).encode())
+        utils.base64url_encode(json.dumps(part).encode())
         for part in (
             {"alg": "HS256", "kid": "a"},
             {"sub": "x", ROLE: "admin", "iss": ISSUER, "aud": AUDIENCE, "exp": 9e9},
         )
     )
-    algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
-    return b".".join([head, body, jwt.utils.base64url_encode(algorithm.sign(head + b"." + body, pem))]).decode()
+    algorithm = algorithms.HMACAlgorithm(algorithms.HMACAlgorithm.SHA256)
+    return b".".join([head, body, utils.base64url_encode(algorithm.sign(head + b"." + body, pem))]).decode()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ async def test_a_new_key_is_asked_for_and_nonsense_not_again_and_again(
     for kid in ("b", "c", "d"):
         assert "not known here" in await refusal(tokens, signed(OTHER_P256, "ES256", kid=kid))
     assert len(provider.requests) == 1
-    monkeypatch.setattr(jwks, "ASK_AGAIN_SECONDS", -1)
+    monkeypatch.setattr("app.jwks.ASK_AGAIN_SECONDS", -1)
     assert (await tokens.read(signed(OTHER_P256, "ES256", kid="b"))).id == "ines"
     assert len(provider.requests) == 2
     # The key of before is not published any more.
@@ -181,7 +181,7 @@ async def test_a_new_key_is_asked_for_and_nonsense_not_again_and_again(
         Response(b"<html>"),
         Response({"keys": "none"}),
         Response([]),
-        Response(b" " * (jwks.LARGEST_SET_BYTES + 1)),
+        Response(b" " * (LARGEST_SET_BYTES + 1)),
         Response(status=302, headers={"location": "http://127.0.0.1:9/"}),
         Response(cut_after=10),
         Response(hangs=True),
@@ -194,9 +194,9 @@ async def test_a_provider_that_is_down_changes_nothing_for_known_keys(
     tokens = reading(provider)
     await tokens.read(signed(P256, "ES256"))
     provider.responses = [trouble]
-    monkeypatch.setattr(jwks, "ASK_SECONDS", 0.3)
-    monkeypatch.setattr(jwks, "ASK_AGAIN_SECONDS", -1)
-    monkeypatch.setattr(jwks, "FRESH_SECONDS", -1)
+    monkeypatch.setattr("app.jwks.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("app.jwks.ASK_AGAIN_SECONDS", -1)
+    monkeypatch.setattr("app.jwks.FRESH_SECONDS", -1)
 
     assert (await tokens.read(signed(P256, "ES256"))).id == "ines"  # which asks, and waits for nobody
     assert "not known here" in await refusal(tokens, signed(RSA, "RS256", kid="b"))
