@@ -18,10 +18,12 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.judge import figures
@@ -43,31 +45,47 @@ async def score(name: str, cases: Sequence[Case], options: argparse.Namespace, c
         oracle = Bench(CodeChecks(Checks(sandbox)), Budget(0, 1), with_check=True)
 
         plain = [Trial(case, case.answer) for case in cases]
-        repeated = plain[: options.rerun_cases] if options.reruns > 1 else []
+        repeated = spread(plain, options.rerun_cases) if options.reruns > 1 else []
         reruns = [again(repeated, run) for run in range(2, options.reruns + 1)]
         attacks = await attacked(cases, options.attacks, oracle)
 
         everything = [*plain, *(t for run in reruns for t in run), *(t for trials in attacks.values() for t in trials)]
         await announce(name, model, bench, everything, console)
 
-        outcomes: list[Outcome] = []
-        under: dict[str, list[Outcome]] = {}
-        runs: list[list[Outcome]] = []
+        batches = {"": plain, **{str(run): trials for run, trials in enumerate(reruns, 2)}, **attacks}
+        judged: dict[str, Sequence[Outcome]] = {}
         stopped = None
-        try:
-            outcomes = await bench.judge(plain)
-            runs = [outcomes[: len(repeated)]] if repeated else []
-            for rerun in reruns:
-                runs.append(await bench.judge(rerun))
-            for family, trials in attacks.items():
-                under[family] = await bench.judge(trials)
-        except StoppedError as error:
-            stopped = str(error)
+        with Progress(console=console, transient=True) as progress:
+            bar = progress.add_task(name, total=len(everything))
+            bench.on_outcome = partial(progress.advance, bar)
+            for batch, trials in batches.items():
+                try:
+                    judged[batch] = await bench.judge(trials)
+                except StoppedError as error:
+                    judged[batch] = error.outcomes
+                    stopped = str(error)
+                    break
+        if stopped:
             console.print(f"[bold]{name} stopped:[/] {stopped}")
+        outcomes = judged[""]
+        once_more = {trial.case.id for trial in repeated}
+        runs = [
+            [o for o in outcomes if o.case_id in once_more],
+            *(found for batch, found in judged.items() if batch.isdigit()),
+        ]
+        under = {family: judged[family] for family in attacks if family in judged}
+        if stopped:  # the cases of an attack that were not judged as they are cannot be compared
+            known = {outcome.case_id for outcome in outcomes}
+            under = {family: [o for o in found if o.case_id in known] for family, found in under.items()}
         found = summary(name, model, cases, outcomes, runs, under)
         found["stopped"] = stopped
         found["calls"] = budget.calls
         return found
+
+
+def spread(trials: Sequence[Trial], count: int) -> list[Trial]:
+    """Take so many, evenly from the whole."""
+    return [trials[index * len(trials) // count] for index in range(count)] if count < len(trials) else list(trials)
 
 
 async def attacked(cases: Sequence[Case], families: Sequence[str], oracle: Bench) -> dict[str, list[Trial]]:
@@ -288,7 +306,8 @@ def read_cases(options: argparse.Namespace) -> list[Case]:
 
 def main() -> int:
     """Score, print, and say by the exit status whether everything could be judged."""
-    options, console = arguments(), Console()
+    # A file or a pipe has no width; the tables need this much.
+    options, console = arguments(), Console(width=None if sys.stdout.isatty() else 150)
     names = options.validator or ["checks", *BASELINES, *(["openai"] if os.environ.get("OPENAI_API_KEY") else [])]
     cases = read_cases(options)
     console.print(f"{len(cases)} answers, {sum(not case.passes for case in cases)} of which fail their criterion.")

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from services.ports import Finding, Report, Verdict
 from services.sandbox import Sandbox
@@ -92,5 +92,5 @@ async def entered(name: str, sandbox: Sandbox, timeout_seconds: float) -> AsyncG
         if not found:
             known = ", ".join(["checks", "openai", *BASELINES, *plug_ins()])
             raise LookupError(f"there is no validator {name!r}; there are: {known}")
-        loaded = found[0].load()
-        yield (loaded() if callable(loaded) else loaded), None
+        loaded: Any = found[0].load()
+        yield cast("Validator", loaded() if callable(loaded) else loaded), None

@@ -284,7 +284,7 @@ def _many_words(count: int) -> str:
     rows: list[str] = []
     for prime, power in _MODULI:
         rest = _PRODUCT // prime**power
-        unit = rest * int(pow(rest, -1, prime**power))
+        unit = next(unit for unit in range(rest, _PRODUCT, rest) if unit % prime**power == 1)
         for place in (prime**exponent for exponent in range(power)):
             for digit in range(1, prime):
                 low = digit * place

@@ -28,7 +28,11 @@ _LEAST_CHARACTERS_PER_TOKEN = 3
 
 
 class StoppedError(Exception):
-    """The run cannot go on; the message tells a person why."""
+    """The run cannot go on; the message tells a person why. `outcomes` is what was judged until then."""
+
+    def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = tuple(outcomes)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,6 @@ class MeteredAsk:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = 0.0
-    sending_seconds: float = 0.0
 
     async def __call__(
         self,
@@ -90,22 +93,18 @@ class MeteredAsk:
         self.calls += 1
         self.budget.calls += 1
         self.budget.reserved_usd += at_most or 0.0
-        started = time.monotonic()
-        reply: Reply | None = None
         try:
             reply = await send()
         except ValidatorError as error:
-            reply = error.reply
+            if error.reply is not None:  # else nothing was sent
+                self._count(error.reply, at_most)
             raise
         finally:
-            self.sending_seconds += time.monotonic() - started
             self.budget.reserved_usd -= at_most or 0.0
-            self._count(reply, at_most)
+        self._count(reply, at_most)
         return read(reply)
 
-    def _count(self, reply: Reply | None, at_most: float | None) -> None:
-        if reply is None:
-            return  # it was never sent
+    def _count(self, reply: Reply, at_most: float | None) -> None:
         self.prompt_tokens += reply.prompt_tokens or 0
         self.completion_tokens += reply.completion_tokens or 0
         cost = reply.cost_usd
@@ -165,7 +164,7 @@ class Bench:
     budget: Budget
     with_check: bool
     concurrency: int = 4
-    on_outcome: Callable[[Outcome], None] = field(default=lambda _: None)
+    on_outcome: Callable[[], object] = field(default=lambda: None)
 
     async def worst_case_usd(self, trials: Sequence[Trial]) -> tuple[float | None, int]:
         """What judging them may cost with every call that each may take, and how many calls that is."""
@@ -183,19 +182,20 @@ class Bench:
     async def judge(self, trials: Sequence[Trial]) -> list[Outcome]:
         """Judge them side by side. Raises StoppedError where it makes no sense to go on."""
         places = asyncio.Semaphore(self.concurrency)
+        done: dict[int, Outcome] = {}
 
-        async def one(trial: Trial) -> Outcome:
+        async def one(number: int, trial: Trial) -> None:
             async with places:
-                outcome = await self._one(trial)
-                self.on_outcome(outcome)
-                return outcome
+                done[number] = await self._one(trial)
+                self.on_outcome()
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(trial)) for trial in trials]
+                for number, trial in enumerate(trials):
+                    group.create_task(one(number, trial))
         except* StoppedError as stopped:
-            raise StoppedError(str(stopped.exceptions[0])) from None
-        return [task.result() for task in tasks]
+            raise StoppedError(str(stopped.exceptions[0]), list(done.values())) from None
+        return [done[number] for number in range(len(trials))]
 
     async def _one(self, trial: Trial) -> Outcome:
         ask = MeteredAsk(self.budget)
