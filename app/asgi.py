@@ -16,6 +16,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
+from app import plugins
 from app.auth import Authentication, TokenReader, Tokens
 from app.container import Cluster, Container, HttpValidation, Wiring, open_container
 from app.health import Health
@@ -207,6 +208,9 @@ def wiring_of(settings: Settings) -> Wiring:
         openai_timeout_seconds=settings.openai_timeout_seconds,
         judge_calls=settings.judge_max_calls,
         judge_cost_usd=settings.judge_max_cost_usd,
+        plugin_executors=plugins.installed(plugins.EXECUTORS),
+        plugin_validators=plugins.installed(plugins.VALIDATORS),
+        plugin_validation_seconds=settings.plugin_validation_seconds,
         http_validator=http_validation_of(settings),
         validator_name=settings.validator,
         allowed_networks=settings.allowed_agent_networks,
@@ -267,7 +271,7 @@ def services_of(container: Container) -> Services:
         rates=container.rates,
         redact=container.journal.redact,
         executors=sorted(container.executors),
-        validators=[container.validator.name],
+        validators=sorted(container.validators),
         can_judge=container.judge_configured,
     )
 

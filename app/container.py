@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from services.journal import Journal
 from services.lifecycle import Lifecycle
 from services.logs import Logs
 from services.metrics import Metrics
+from services.plugins import PluginExecutor, PluginValidator
 from services.rates import MutationRates
 from services.redaction import Redaction
 from services.runners.in_process import InProcess
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from services.agents import Secrets
+    from services.plugins import Installed
     from services.ports import Executor, Validator
 
 
@@ -63,6 +66,7 @@ class Container:
     temporal: Temporal | None
     executors: Mapping[str, Executor]
     validator: Validator
+    validators: Mapping[str, Validator]
     judge_configured: bool
     validator_health: ValidatorHealth
     metrics: Metrics
@@ -104,6 +108,9 @@ class Wiring:
     secret_overlap_seconds: float = SECRET_OVERLAP_SECONDS
     feed_poll_seconds: float = 2
     extra_executors: Sequence[tuple[str, Executor]] = ()
+    plugin_executors: Sequence[Installed] = ()
+    plugin_validators: Sequence[Installed] = ()
+    plugin_validation_seconds: float = 300
     http_validator: HttpValidation | None = None
     """The validator "http", where there is one."""
     validator_name: str = "openai"
@@ -146,6 +153,11 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             validators["http"] = HttpValidator(
                 Guard(http.allowed_networks), http.url, http.secrets, timeout_seconds=http.timeout_seconds
             )
+        their_executors = [PluginExecutor(found) for found in wiring.plugin_executors]
+        their_validators = [
+            PluginValidator(found, wiring.plugin_validation_seconds) for found in wiring.plugin_validators
+        ]
+        validators |= {found.name: found for found in their_validators}
         if wiring.validator is not None:
             validators[wiring.validator.name] = wiring.validator
         validator = wiring.validator or validators[wiring.validator_name]
@@ -153,6 +165,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         executors: Mapping[str, Executor] = {
             "http_json": HttpJson(sandbox, guard, wiring.inputs.result_bytes),
             **dict(wiring.extra_executors),
+            **{found.plugin.name: found for found in their_executors},
         }
         journal = Journal(Redaction(more_keys=wiring.redacted_keys), wiring.log_payload_bytes)
         lifecycle = Lifecycle(journal)
@@ -169,6 +182,14 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             metrics,
             largest_cost_usd=wiring.judge_cost_usd,
         )
+        for stop in [found.plugin.stop for found in their_executors] + [
+            found.plugin.stop for found in their_validators
+        ]:
+            stack.callback(stop)
+        started = await asyncio.gather(*(found.plugin.start() for found in their_validators))
+        problems = dict(zip((found.name for found in their_validators), started, strict=True))
+        validating.health.problem = problems.get(validator.name)
+        await asyncio.gather(*(found.plugin.start() for found in their_executors))
         steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets, metrics)
         in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)
@@ -214,6 +235,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             temporal=temporal,
             executors=executors,
             validator=validator,
+            validators=validators,
             judge_configured=client is not None or validator is not validators["openai"],
             validator_health=validating.health,
             metrics=metrics,

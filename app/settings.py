@@ -156,6 +156,8 @@ class Settings(BaseSettings):
     judge_max_cost_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 2.0
     """What all calls for one execution may cost together, by list prices."""
     validator: str = "openai"
+    plugin_validation_seconds: Seconds = 300
+    """What one whole validation by a plug-in may take."""
     validator_url: Annotated[str, AfterValidator(_endpoint)] | None = None
     """Where the validator "http" is asked (docs/validator-http.md)."""
     validator_secret: SecretStr | None = None

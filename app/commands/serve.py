@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from app import serving
+from app import plugins, serving
 from app.asgi import create_app, create_worker
 from app.commands import MISUSED, CommandError, say
 from app.commands.database import migrate
@@ -54,8 +54,11 @@ def worker(
 
 def _ready(settings: Settings, host: str, port: int) -> list[socket]:
     """Make sure that what is set is there, begin to log, take the port, and migrate. Raises CommandError."""
-    if settings.validator not in {"openai", "http"}:
-        raise CommandError(f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here.", MISUSED)
+    if settings.validator not in (known := plugins.names(plugins.VALIDATORS)):
+        there = ", ".join(known)
+        raise CommandError(
+            f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here; installed: {there}.", MISUSED
+        )
     trace_as_told()
     serving.log_to_stderr(credentials=credentials_in(settings))
     try:

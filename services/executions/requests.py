@@ -417,19 +417,21 @@ class Executions:
     ) -> ExecutionPreview | None:
         """Work out what Execute would send now; None where there is no such job for the viewer.
 
-        `can_judge` says whether the validator decides criteria that no code checks.
+        `can_judge` says whether the service's own validator decides criteria that no code checks.
         """
         job = await self.jobs.get(viewer, job_id)
         if job is None:
             return None
+        async with self.database.read() as tx:
+            agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
+            previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
+        if agent is not None and (decides := self.steps.validating.can_judge(agent)) is not None:
+            can_judge = decides
         undecidable = tuple(
             criterion
             for criterion in job.acceptance_criteria
             if not can_judge and criterion.expression is None and criterion.json_schema is None
         )
-        async with self.database.read() as tx:
-            agent = None if job.agent_id is None else await agent_rows.get(tx, job.agent_id)
-            previous_id = _to_mend(await execution_rows.last_judged(tx, job.id))
         cost_usd = self.steps.validating.worst_case_usd(job.acceptance_criteria, agent)
         if agent is None:
             why = ("The job has no agent yet: assign one.",)

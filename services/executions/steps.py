@@ -32,6 +32,7 @@ from db.records import (
 )
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended
+from services.plugins import PluginFaultError
 from services.ports import (
     AgentAnswer,
     AgentError,
@@ -150,6 +151,8 @@ class Steps:
         except Exception as error:
             log.exception("executor %s failed", agent.executor)
             message = f"the executor {agent.executor!r} failed with {type(error).__name__}."
+            if isinstance(error, PluginFaultError):
+                message = str(error)
             raise ExecutorFaultError([message]) from error
         if agent.input_schema is not None:
             try:
@@ -404,6 +407,8 @@ async def _delivered(
         except Exception as error:
             log.exception("executor %s failed", name)
             message = f"The executor {name!r} failed with {type(error).__name__}."
+            if isinstance(error, PluginFaultError):
+                message = str(error)
             return AgentError(AgentTroubleKind.UNKNOWN, "executor_fault", message)
 
 

@@ -29,6 +29,7 @@ from services import ids
 from services.evidence import Quotable
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
+from services.plugins import PluginBrokenError, PluginFaultError
 from services.ports import Finding, Priced, Reply, Submission, ValidatorError, ValidatorTroubleKind
 from services.ports import Verdict as PortVerdict
 from services.strict_json import check, digest
@@ -113,6 +114,12 @@ class Validating:
     def of(self, agent: Agent | PinnedAgent) -> Validator | None:
         """Who judges the agent's answers; None where it is not installed here."""
         return self.validator if agent.validator is None else self.validators.get(agent.validator)
+
+    def can_judge(self, agent: Agent) -> bool | None:
+        """Whether who judges its answers is there and has what it needs; None where that is the service's own."""
+        if agent.validator is None:
+            return None
+        return bool(getattr(self.validators.get(agent.validator), "can_judge", agent.validator in self.validators))
 
     def worst_case_usd(self, criteria: Sequence[Criterion], agent: Agent | None) -> float | None:
         """The most that judging them may cost, by list prices; None where the validator does not know."""
@@ -237,6 +244,11 @@ class Validating:
                 report = _with_evidence(report, submission.answer, asking.name)
         except (ValidatorError, LostError):
             raise
+        except PluginFaultError as error:
+            # One that cannot even be made waits for an operator; what else it does wrong, it would do again.
+            broken = isinstance(error, PluginBrokenError)
+            kind = ValidatorTroubleKind.CONFIG if broken else ValidatorTroubleKind.INVALID
+            raise ValidatorError(kind, str(error), code="validator_fault") from error
         except Exception as error:
             log.exception("validator %s failed", asking.name)
             raise _fault(asking.name, f"failed with {type(error).__name__}") from error
@@ -255,6 +267,8 @@ class Validating:
         message = f"The validator {asking.name!r} could not decide: {error.message}"
         async with self.database.begin() as tx:
             job = await hold(tx, asking.claim, asking.run)
+            # One that was given up in the middle of a call leaves its request open.
+            await self.settling.close_open(tx, job, asking.run, "The validator was given up before an answer came")
             await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
 
     async def retry_in(self, tx: Transaction, run: Run, error: ValidatorError) -> float | None:

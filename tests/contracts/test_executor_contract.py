@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from db.records import JsonValue
 from services.executors.http_json import HttpJson
 from services.guard import Guard
+from services.plugins import Installed, PluginExecutor
 from services.ports import (
     AgentError,
     AgentRequest,
@@ -72,7 +73,16 @@ async def http_json(outcome: JsonValue | AgentTroubleKind) -> AsyncGenerator[Rig
         yield Rig(HttpJson(sandbox, Guard(LOOPBACK)), agent.url, lambda: len(agent.requests))
 
 
-EXECUTORS: dict[str, Make] = {"fake": fake, "http_json": http_json}
+@asynccontextmanager
+async def plugin(outcome: JsonValue | AgentTroubleKind) -> AsyncGenerator[Rig]:
+    """The fake again, as others would install it."""
+    async with fake(outcome) as inner:
+        executor = PluginExecutor(Installed("theirs", "theirs 1.0", lambda: lambda: inner.executor))
+        yield replace(inner, executor=executor)
+        executor.plugin.stop()
+
+
+EXECUTORS: dict[str, Make] = {"plugin": plugin, "fake": fake, "http_json": http_json}
 
 
 @pytest.fixture(params=EXECUTORS)

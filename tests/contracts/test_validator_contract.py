@@ -11,6 +11,7 @@ import pytest
 
 from db.records import Criterion
 from services.guard import Guard
+from services.plugins import Installed, PluginValidator
 from services.ports import Submission, Validator, ValidatorError, ValidatorTroubleKind, Verdict
 from services.strict_json import check
 from services.validators.http import HttpValidator
@@ -49,7 +50,16 @@ async def http(outcome: Verdict | ValidatorTroubleKind) -> AsyncGenerator[Valida
         yield HttpValidator(Guard(LOOPBACK), back_end.url)
 
 
-VALIDATORS: dict[str, Make] = {"fake": fake, "http": http}
+@asynccontextmanager
+async def plugin(outcome: Verdict | ValidatorTroubleKind) -> AsyncGenerator[Validator]:
+    """The fake again, as others would install it."""
+    async with fake(outcome) as inner:
+        validator = PluginValidator(Installed("theirs", "theirs 1.0", lambda: lambda: inner), 10)
+        yield validator
+        validator.plugin.stop()
+
+
+VALIDATORS: dict[str, Make] = {"plugin": plugin, "fake": fake, "http": http}
 
 
 @pytest.fixture(params=VALIDATORS)
