@@ -23,6 +23,7 @@ from services.executions.requests import (
     validation_position,
 )
 from services.jobs import JobResult
+from services.large_values import beside_the_loop, is_large
 
 
 async def execution(info: Info, id: strawberry.ID) -> Execution | None:
@@ -69,9 +70,10 @@ async def job(root: Execution | JobLog, info: Info) -> Job | None:
     return await info.context.load(partial(service.get_many, viewer), root.job_id)
 
 
-def answer(root: Execution, info: Info) -> JsonValue:
+async def answer(root: Execution, info: Info) -> JsonValue:
     """The agent's answer, without credentials."""
-    return info.context.services.redact(root.answer)
+    redact = info.context.services.redact
+    return await beside_the_loop(redact, root.answer) if is_large(root.answer) else redact(root.answer)
 
 
 async def validation(root: Execution, info: Info) -> Validation | None:

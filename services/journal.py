@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from db import logs
 from db.records import LogEntry, PayloadState
 from services import ids
+from services.large_values import beside_the_loop, is_large
 from services.strict_json import canonical
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class Journal:
     async def append(self, tx: Transaction, job: Job, entry: LogEntry) -> str:
         """Append an entry to the log of a locked (or just created) job and return its id."""
         log_id = ids.new_id(ids.LOG)
-        await logs.append(tx, log_id, job, self._bounded(entry))
+        large = is_large(entry.payload)
+        bounded = await beside_the_loop(self._bounded, entry) if large else self._bounded(entry)
+        await logs.append(tx, log_id, job, bounded)
         return log_id
 
     def _bounded(self, entry: LogEntry) -> LogEntry:

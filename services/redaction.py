@@ -32,6 +32,7 @@ DEFAULT_REDACTED_KEYS = (
 )
 # A shorter credential may be part of any word, so it is blanked only where it stands by itself.
 SHORT_CREDENTIAL_CHARACTERS = 8
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 # -------------------------------------------------------------------------------------------------------- by name
@@ -46,14 +47,25 @@ class Redaction:
 
     def __call__(self, value: JsonValue) -> JsonValue:
         """Return the value with every credential blanked."""
-        if isinstance(value, Mapping):
-            return {
-                name: REDACTED if item is not None and self._is_telling(name) else self(item)
-                for name, item in value.items()
-            }
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            return [self(item) for item in value]
-        return value
+        # Large values have a million parts, most of them plain and their names the same ones again and again.
+        known: dict[str, bool] = {}
+
+        def walk(value: JsonValue) -> JsonValue:
+            if isinstance(value, dict):
+                members: dict[str, JsonValue] = {}
+                for name, item in value.items():
+                    if name not in known:
+                        known[name] = self._is_telling(name)
+                    if known[name] and item is not None:
+                        members[name] = REDACTED
+                    else:
+                        members[name] = item if type(item) in _PLAIN else walk(item)
+                return members
+            if isinstance(value, list | tuple):
+                return [item if type(item) in _PLAIN else walk(item) for item in value]
+            return walk(dict(value)) if isinstance(value, Mapping) else value
+
+        return walk(value)
 
     def _is_telling(self, name: str) -> bool:
         more = self.more_keys

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 import orjson
 
+from services.large_values import beside_the_loop, is_large
 from services.strict_json import InvalidJsonError, canonical, check
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Sandbox:
             raise ExpressionError(f"it has more than {self._expression_characters} characters")
         value = await self._ask({"do": "evaluate", "expression": expression, "variables": variables})
         try:
-            return check(value)
+            return await beside_the_loop(check, value) if is_large(value) else check(value)
         except InvalidJsonError as error:
             raise ExpressionError(f"it does not give JSON: {error}") from None
 
@@ -238,8 +239,9 @@ class Sandbox:
             raise RuntimeError("The sandbox is closed.")
 
     async def _ask(self, request: Mapping[str, object]) -> JsonValue:
-        frame = orjson.dumps({**request, "seconds": self._seconds}, default=_plain)
         async with self._places:
+            # Only now, so that many calls at once do not write their large frames in one go.
+            frame = orjson.dumps({**request, "seconds": self._seconds}, default=_plain)
             for _ in range(2):
                 with contextlib.suppress(_ChildEndedError):
                     return _read(await self._ask_a_child(frame))

@@ -8,16 +8,20 @@ process.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from db.records import JsonValue
 
 MAX_DEPTH = 64
@@ -60,16 +64,17 @@ def parse(data: bytes | str) -> JsonValue:
     zeros = raw.translate(_DIGITS_AS_ZERO)
     is_simple = not any(sign in zeros for sign in _LONG_NUMBERS)
     try:
-        value = cast(
-            "JsonValue",
-            json.loads(
-                text,
-                object_pairs_hook=_object,
-                parse_constant=_refuse_constant,
-                parse_int=None if is_simple else _integer,
-                parse_float=None if is_simple else _float,
-            ),
-        )
+        with _no_collections():
+            value = cast(
+                "JsonValue",
+                json.loads(
+                    text,
+                    object_pairs_hook=_object,
+                    parse_constant=_refuse_constant,
+                    parse_int=None if is_simple else _integer,
+                    parse_float=None if is_simple else _float,
+                ),
+            )
     except json.JSONDecodeError as error:
         raise InvalidJsonError(f"Not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from None
     if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
@@ -120,6 +125,18 @@ def _decode(data: bytes | str) -> tuple[bytes, str]:
     if text.startswith("\ufeff"):
         raise InvalidJsonError("The text starts with a byte order mark.")
     return raw, text
+
+
+@contextmanager
+def _no_collections() -> Generator[None]:
+    """Do not look for cycles meanwhile: values have none, and the search takes longer than making them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _refuse_depth(raw: bytes) -> None:

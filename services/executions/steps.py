@@ -32,6 +32,7 @@ from db.records import (
 )
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended
+from services.large_values import beside_the_loop, is_large
 from services.plugins import PluginFaultError
 from services.ports import (
     AgentAnswer,
@@ -400,8 +401,10 @@ async def _delivered(
     credentials = Credentials.of(delivery.secret, delivery.previous_secret)
     with credentials.in_use():
         try:
-            answer = _usable(await executor.send(request, delivery))
-            return replace(answer, value=credentials.blank(answer.value))
+            answer = await executor.send(request, delivery)
+            if is_large(answer.value):
+                return await beside_the_loop(_usable, answer, credentials)
+            return _usable(answer, credentials)
         except AgentError as error:
             return _blanked(error, credentials)
         except Exception as error:
@@ -437,8 +440,8 @@ def _about(run: Run) -> dict[str, str | int]:
     }
 
 
-def _usable(answer: AgentAnswer) -> AgentAnswer:
-    """Hold an executor to its port: raises AgentError for an answer that is null or cannot be kept."""
+def _usable(answer: AgentAnswer, credentials: Credentials) -> AgentAnswer:
+    """Hold an executor to its port, and blank: raises AgentError for an answer that is null or cannot be kept."""
     code, problem = "answer_null", "it is null, which is no answer."
     if answer.value is not None:
         try:
@@ -447,7 +450,7 @@ def _usable(answer: AgentAnswer) -> AgentAnswer:
         except (TypeError, ValueError, RecursionError):
             code, problem = "answer_not_json", "it is not JSON that can be kept."
         else:
-            return answer
+            return replace(answer, value=credentials.blank(answer.value))
     raise AgentError(AgentTroubleKind.ANSWER_INVALID, code, problem, http_status=answer.http_status)
 
 

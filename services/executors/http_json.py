@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from services.guarded_http import MAX_ANSWER_BYTES, Answer, CallError, GuardedHttp, Reach
+from services.large_values import LARGE_BYTES, beside_the_loop
 from services.ports import AgentAnswer, AgentError, AgentRequest, AgentTroubleKind, InputInvalidError
 from services.redaction import Credentials
 from services.sandbox import ExpressionError, MissingKeyError, Sandbox, TooCostlyError, job_variable
@@ -75,6 +76,8 @@ class HttpJson:
             ) from None
         if not answer.is_success:
             raise _refused(answer, blank)
+        if len(answer.body) > LARGE_BYTES:
+            return await beside_the_loop(_read, answer, blank)
         return _read(answer, blank)
 
     async def _mapped(
