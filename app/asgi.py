@@ -207,6 +207,7 @@ def wiring_of(settings: Settings) -> Wiring:
         openai_model=settings.openai_model,
         openai_timeout_seconds=settings.openai_timeout_seconds,
         judge_calls=settings.judge_max_calls,
+        has_canary=settings.judge_canary,
         judge_cost_usd=settings.judge_max_cost_usd,
         plugin_executors=plugins.installed(plugins.EXECUTORS),
         plugin_validators=plugins.installed(plugins.VALIDATORS),

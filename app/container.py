@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from db.session import Database, is_postgresql
 from services.agents import SECRET_OVERLAP_SECONDS, Agents
+from services.canary import Canary
 from services.events.in_memory import InMemoryBus
 from services.events.postgres import PostgresBus
 from services.executions.requests import Executions
@@ -93,6 +94,7 @@ class Wiring:
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: float = 120
     judge_calls: int = 5
+    has_canary: bool = False
     judge_cost_usd: float | None = None
     allowed_networks: Sequence[IPv4Network | IPv6Network] = ()
     lease_seconds: float = 30
@@ -210,6 +212,9 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         await stack.enter_async_context(in_process.run(steps, wiring.drain_seconds))
         if temporal is not None:
             await stack.enter_async_context(temporal.run(steps, wiring.drain_seconds))
+        if wiring.has_canary:
+            canary = Canary(validator, validating.health, wiring.retry.slow_seconds)
+            stack.push_async_callback(_ended, asyncio.create_task(canary.run()))
         yield Container(
             database=database,
             bus=bus,
@@ -240,6 +245,11 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             validator_health=validating.health,
             metrics=metrics,
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _temporal(wiring: Wiring, cluster: Cluster, database: Database, in_process: InProcess) -> Temporal:

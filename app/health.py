@@ -67,6 +67,8 @@ class Health:
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         checks |= temporal
         checks["validator"] = (self.validator and self.validator.problem) or "ok"
+        if self.validator is not None and self.validator.canary is not None:
+            checks["canary"] = self.validator.canary
         return JSONResponse({"status": "ready" if ready else "not ready", "checks": checks}, status)
 
     async def _look(self) -> dict[str, str]:

@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: Seconds = 120
+    judge_canary: bool = False
+    """Ask the validator two cases with known answers at the start, and tell in /readyz what it made of them."""
     judge_max_calls: Annotated[int, Field(ge=1, le=20)] = 5
     judge_max_cost_usd: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 2.0
     """What all calls for one execution may cost together, by list prices."""

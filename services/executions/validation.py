@@ -70,6 +70,8 @@ class ValidatorHealth:
     """What an operator must mend before the validator can judge; None while nothing is known to be wrong."""
 
     problem: str | None = None
+    canary: str | None = None
+    """What became of the two known cases that it was asked at the start; None where it was not."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How several judgements of one submission become one verdict on each criterion (docs/adr/0009).
+"""How several judgements of one submission become one verdict on each criterion (docs/adr/0012).
 
 Pure: the votes that are there decide whether another is asked for and of which criteria, so a validation that is
 interrupted asks for the same ones again.

@@ -9,7 +9,7 @@ from app.asgi import create_app
 from app.auth import SESSION_COOKIE
 from app.middleware import SECURITY_HEADERS, is_same_host
 from app.settings import Settings
-from tests.app.conftest import Api
+from tests.app.conftest import Api, OpenApi
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -30,6 +30,14 @@ async def test_what_an_operator_must_mend_for_the_validator_is_told_and_takes_no
 
     assert ready.status_code == 200
     assert ready.json()["checks"]["validator"] == "OPENAI_API_KEY is refused."
+
+
+async def test_what_became_of_the_canary_is_told_and_takes_nobody_out_of_service(open_api: OpenApi) -> None:
+    async with open_api(judge_canary=True) as api:
+        ready = await api.http.get("/readyz")
+
+    assert ready.status_code == 200
+    assert ready.json()["checks"]["canary"] != "ok"
 
 
 async def test_not_ready_while_draining(api: Api) -> None:

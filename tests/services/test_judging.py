@@ -161,3 +161,52 @@ async def test_a_validator_that_is_refused_leaves_a_doubt_with_what_to_do(sqlite
         _, _, notice = done(await opened.execute(job))
         assert notice is not None
         assert notice.message.endswith(f"The model refused to judge. {NEXT_STEPS[ExecutionOutcome.UNDECIDED]}")
+
+
+# ------------------------------------------------------------------------------------------------------- the canary
+
+
+async def canary(house: House) -> str:
+    """What the canary says once it has said something."""
+    health = house.container.validator_health
+    while health.canary in {None, "running"}:  # noqa: ASYNC110 - it is a value that changes
+        await asyncio.sleep(0.01)
+    return health.canary or ""
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "says"),
+    [
+        ((Verdict.PASS, Verdict.FAIL), "ok"),
+        ((Verdict.PASS, Verdict.UNSURE), "ok"),
+        ((Verdict.PASS,), "Trust no verdict of it"),
+        ((Verdict.FAIL,), "did not pass an answer that meets its criterion"),
+        ((Verdict.UNSURE,), "did not pass an answer that meets its criterion"),
+        ((ValidatorError(ValidatorTroubleKind.REFUSED, "No."),), "no verdict: No."),
+    ],
+)
+async def test_the_canary_tells_whether_the_validator_can_be_trusted(
+    sqlite_url: str, outcomes: tuple[Any, ...], says: str
+) -> None:
+    async with house(sqlite_url, validator=FakeValidator(*outcomes), has_canary=True) as opened:
+        assert says in await canary(opened)
+
+
+async def test_the_canary_goes_on_until_the_judge_is_mended(sqlite_url: str) -> None:
+    async with judge_server() as server:
+        server.script.append(Step(status=401, times=1_000))
+        keys = {"openai_api_key": "sk-test-0123456789", "openai_base_url": server.url}
+        async with house(sqlite_url, has_canary=True, **keys) as opened:
+            health = opened.container.validator_health
+            assert "set OPENAI_API_KEY to one that is valid" in await canary(opened)
+            assert health.problem is not None
+
+            server.script.clear()
+            while health.canary != "ok":  # noqa: ASYNC110 - it is a value that changes
+                await asyncio.sleep(0.01)
+            assert health.problem is None
+
+
+async def test_without_a_key_the_canary_says_what_is_missing(sqlite_url: str) -> None:
+    async with house(sqlite_url, has_canary=True) as opened:
+        assert "Set OPENAI_API_KEY" in await canary(opened)

@@ -3,6 +3,7 @@
 import asyncio
 import email.utils
 import json
+import re
 import sys
 import time
 import unicodedata
@@ -756,14 +757,27 @@ BROKEN: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN.keys())
-async def test_an_answer_of_the_wrong_form_is_no_verdict(judge: Judge, service: respx.Route, change: Change) -> None:
-    service.side_effect = answering(change)
+BROKEN_CODES = {
+    **dict.fromkeys(
+        ("not JSON", "fenced", "more after it", "twice the same key", "NaN", "lone surrogate", "empty"),
+        "answer_not_json",
+    ),
+    **dict.fromkeys(("another nonce", "a nonce that is no string"), "wrong_nonce"),
+    "a result is left out": "missing_id",
+    "a result comes twice": "doubled_id",
+    "a result is invented": "invented_id",
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+async def test_an_answer_of_the_wrong_form_is_no_verdict(judge: Judge, service: respx.Route, case: str) -> None:
+    service.side_effect = answering(BROKEN[case])
     ask = RecordingAsk()
 
     raised = await trouble(judge(), ask)
 
     assert raised.kind is Kind.INVALID
+    assert raised.code == BROKEN_CODES.get(case, "wrong_form")
     assert raised.request_id == "req_1"
     assert raised.reply is not None
     assert raised.reply.prompt_tokens == 1000
@@ -1074,6 +1088,31 @@ async def test_a_failed_connection_is_no_verdict(
 )
 def test_retry_after_is_understood(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_seconds(headers, 1_000_000.0) == seconds
+
+
+FOLLOWS = {
+    Kind.UNAVAILABLE: "waits: ",
+    Kind.TIMEOUT: "waits: ",
+    Kind.CONFIG: "waits for an operator: ",
+    Kind.INVALID: f"asked again at once, {ASKED_IN_ALL[Kind.INVALID]} times in all",
+    Kind.TRUNCATED: f"asked again at once with twice the room, {ASKED_IN_ALL[Kind.TRUNCATED]} times in all",
+    Kind.REFUSED: "a person has to look",
+}
+
+
+def test_people_are_told_of_every_failure_what_code_does_about_it() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "judge.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]+\| ([^|]+) \|$", text, re.MULTILINE))
+
+    assert rows.keys() == FAILURES.keys()
+    for code, follows in rows.items():
+        assert follows.startswith(FOLLOWS[FAILURES[code].kind]), code
+
+
+def test_what_an_operator_must_mend_says_what_to_do() -> None:
+    for code, failure in FAILURES.items():
+        if failure.kind is Kind.CONFIG:
+            assert re.search(r"OPENAI_API_KEY|OPENAI_BASE_URL|SIGNOFF_OPENAI_MODEL", failure.message), code
 
 
 # ---------------------------------------------------------------------------------------------------- costs
