@@ -9,8 +9,10 @@ from collections import deque
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
+from asyncpg.exceptions import InterfaceError
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 if TYPE_CHECKING:
@@ -40,9 +42,11 @@ def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     Its errors do not quote what a statement was given: they end in the log, and that is for strangers' data.
     """
     if is_postgresql(url):
-        return create_async_engine(
+        engine = create_async_engine(
             url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS, hide_parameters=True
         )
+        _drop_closed(engine)
+        return engine
     engine = create_async_engine(
         url,
         pool_size=min(pool_size, SQLITE_CONNECTIONS),
@@ -52,6 +56,15 @@ def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     )
     _set_up_sqlite(engine)
     return engine
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an exception says that the database cannot be reached just now, or is just starting or stopping."""
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        return error.connection_invalidated or state.startswith(("08", "57P"))
+    # Nobody listens; or the driver lost its connection in the middle of something.
+    return isinstance(error, OSError | InterfaceError)
 
 
 class Transaction:
@@ -166,6 +179,17 @@ class _OneWriter:
                 turn.set_result(None)
                 return
         self._held = False
+
+
+def _drop_closed(engine: AsyncEngine) -> None:
+    """Hand out no connection that the server has closed meanwhile: after a restart, each would fail once."""
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def look(dbapi_connection: Any, record: object, proxy: object) -> None:
+        del record, proxy
+        # The driver knows without asking.
+        if dbapi_connection.driver_connection.is_closed():
+            raise DisconnectionError
 
 
 def _set_pragma(cursor: Any, statement: str) -> None:

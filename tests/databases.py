@@ -5,8 +5,9 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
@@ -113,6 +114,37 @@ async def execute(server_url: URL, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """A PostgreSQL server that a test may stop."""
+
+    url: str
+    restart: Callable[[], None]
+    """Stop it in the middle of everything, and start it again."""
+
+
+@contextmanager
+def own_postgresql_server() -> Generator[OwnServer]:
+    """Yield a migrated database of a server that nobody else uses. What it has committed survives a restart."""
+    with scratch_directory("own") as directory:
+        server = get_server(directory, cleanup_mode="stop")
+        try:
+            url = make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
+            settings = [f"ALTER SYSTEM SET {setting}" for setting in TEST_SERVER_SETTINGS]
+            lasting = "ALTER SYSTEM SET synchronous_commit = on"
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+                runner.run(execute(url, *settings, lasting, "SELECT pg_reload_conf()"))
+                runner.run(upgrade(url.render_as_string(hide_password=False)))
+
+            def restart() -> None:
+                server.stop()
+                server.start()
+
+            yield OwnServer(url.render_as_string(hide_password=False), restart)
+        finally:
+            server.cleanup()
 
 
 @contextmanager

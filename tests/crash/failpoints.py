@@ -72,14 +72,14 @@ class Failpoints:
             return answer
 
         @wraps(ask)
-        async def watched_ask(asking: Any, request: Any, send_it: Any, read: Any) -> Any:
+        async def watched_ask(asking: Any, request: Any, send_it: Any, read: Any, **rest: Any) -> Any:
             async def watched() -> Any:
                 self.come_to("send to the validator", "before")
                 reply = await send_it()
                 self.come_to("send to the validator", "after")
                 return reply
 
-            return await ask(asking, request, watched, read)
+            return await ask(asking, request, watched, read, **rest)
 
         put(Database, "begin", watched_begin)
         put(HttpJson, "send", watched_send)

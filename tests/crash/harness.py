@@ -68,20 +68,26 @@ class Stage:
         how: signal.Signals = signal.SIGKILL,
         record: Path | None = None,
         lease_seconds: float | None = None,
+        works: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> ServerProcess:
-        """Start a server, with the stage's mutant if it has one, and its lease unless another is given."""
+        """Start a server (or, if it `works`, a worker), with the stage's mutant if it has one.
+
+        Its lease is the stage's unless another is given; `settings` are variables on top.
+        """
         self._started += 1
         log = self.directory / f"server-{self._started}.log"
         lease = {} if lease_seconds is None else {"SIGNOFF_LEASE_SECONDS": str(lease_seconds)}
         started = await asyncio.to_thread(
             server.start,
-            {**self.environment, **lease},
+            {**self.environment, **lease, **(settings or {})},
             log,
             failpoint=failpoint,
             after=after,
             how=how,
             record=record,
             mutant=self.mutant,
+            works=works,
         )
         self.servers.append(started)
         return started
@@ -140,8 +146,11 @@ class Stage:
         lines = [json.loads(line) for line in self.agent_log.read_text().splitlines()]
         return Counter((line["job_id"], line["key"]) for line in lines)
 
-    async def problems(self) -> list[str]:
-        """Everything that does not hold: in the database, against the witness, and in the servers' logs."""
+    async def problems(self, *, database_was_away: bool = False) -> list[str]:
+        """Everything that does not hold: in the database, against the witness, and in the servers' logs.
+
+        Where the database was away the logs do have traces of it.
+        """
         async with self.container.database.read() as tx:
             found = await violations(tx)
             rows = await tx.connection.execute(
@@ -167,7 +176,7 @@ class Stage:
                 found.append(
                     f"sent without a request entry: {job_id}: {times} times, {logged.get((job_id, key), 0)} logged"
                 )
-        for process in self.servers:
+        for process in () if database_was_away else self.servers:
             if "Traceback" in process.log.read_text():
                 found.append(f"a stack trace in {process.log.name}: {process.log.read_text()[-1500:]}")
         return found

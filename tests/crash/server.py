@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from app.asgi import create_app
+from app.asgi import create_app, create_worker
 from app.serving import listen, log_to_stderr, port_of, server_for
 from app.settings import load
 from tests.crash.failpoints import Failpoints
@@ -52,11 +52,12 @@ def start(
     how: signal.Signals = signal.SIGKILL,
     record: Path | None = None,
     mutant: str | None = None,
+    works: bool = False,
 ) -> ServerProcess:
-    """Start a server on a free port and return once it listens, or has ended."""
+    """Start a server (or, if it `works`, a worker) on a free port and return once it listens, or has ended."""
     ours, theirs = _FORKS.Pipe()
     points = Failpoints(failpoint, after, how, record)
-    process = _FORKS.Process(target=_serve, args=(theirs, dict(environment), log, points, mutant), daemon=True)
+    process = _FORKS.Process(target=_serve, args=(theirs, dict(environment), log, points, mutant, works), daemon=True)
     process.start()
     for _ in range(300):
         if ours.poll(0.1):
@@ -66,7 +67,14 @@ def start(
     raise TimeoutError(f"the server did not start: {log.read_text()}")
 
 
-def _serve(ready: Connection, environment: dict[str, str], log: Path, points: Failpoints, mutant: str | None) -> None:
+def _serve(
+    ready: Connection,
+    environment: dict[str, str],
+    log: Path,
+    points: Failpoints,
+    mutant: str | None,
+    works: bool,
+) -> None:
     os.environ.update(environment)
     descriptor = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
     os.dup2(descriptor, 1)
@@ -77,7 +85,7 @@ def _serve(ready: Connection, environment: dict[str, str], log: Path, points: Fa
     settings = load("127.0.0.1")
     log_to_stderr()
     sockets = listen("127.0.0.1", 0)
-    application = create_app(settings, migrates=False)
+    application = create_worker(settings) if works else create_app(settings, migrates=False)
     server = server_for(application, application.state.drain, settings)
     port = port_of(sockets[0])
     server.on_started = lambda: ready.send(port)
