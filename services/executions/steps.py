@@ -415,7 +415,7 @@ async def _delivered(
             log.exception("executor %s failed", name)
             message = f"The executor {name!r} failed with {type(error).__name__}."
             if isinstance(error, PluginFaultError):
-                message = str(error)
+                message = credentials.blank_text(str(error))
             return AgentError(AgentTroubleKind.UNKNOWN, "executor_fault", message)
 
 

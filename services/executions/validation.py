@@ -29,6 +29,7 @@ from services import ids
 from services.evidence import Quotable
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
+from services.large_values import beside_the_loop, is_large
 from services.plugins import PluginBrokenError, PluginFaultError
 from services.ports import Finding, Priced, Reply, Submission, ValidatorError, ValidatorTroubleKind
 from services.ports import Verdict as PortVerdict
@@ -243,7 +244,7 @@ class Validating:
             complete = found == sorted(criterion.id for criterion in undecided)
             if complete:
                 check([_finding_json(_result(run, finding)) for finding in report.findings])
-                report = _with_evidence(report, submission.answer, asking.name)
+                report = await _held(report, submission.answer, asking.name)
         except (ValidatorError, LostError):
             raise
         except PluginFaultError as error:
@@ -604,6 +605,15 @@ def _spent(reply: Reply) -> str:
 
 def _fault(name: str, what: str) -> ValidatorError:
     return ValidatorError(ValidatorTroubleKind.INVALID, f"The validator {name!r} {what}.", code="validator_fault")
+
+
+async def _held(report: Report, answer: JsonValue, name: str) -> Report:
+    """Look every quote up; where there are any, beside the loop if the answer is large."""
+    if not any(finding.evidence for finding in report.findings):
+        return report
+    if is_large(answer):
+        return await beside_the_loop(_with_evidence, report, answer, name)
+    return _with_evidence(report, answer, name)
 
 
 def _with_evidence(report: Report, answer: JsonValue, name: str) -> Report:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from services.guarded_http import CallError, GuardedHttp, Reach
+from services.large_values import LARGE_BYTES, beside_the_loop, is_large
 from services.ports import Finding, Reply, Report, ValidatorError, ValidatorTroubleKind, Verdict
 from services.redaction import Credentials
 from services.signing import UnusableSecretError, signed
@@ -66,10 +67,16 @@ class HttpValidator:
             call += 1
             exchange = _Exchange(self, submission, canonical(request), judgement.nonce(submission.seed, call))
             try:
-                return await ask(request, exchange.send, exchange.read)
+                said = await ask(request, exchange.send, exchange.read)
             except ValidatorError as error:
                 if error.kind is not Kind.INVALID or call == _CALLS:
                     raise
+                continue
+            if isinstance(said, Report):
+                return said
+            # Looking quotes up in a large answer takes half a second.
+            large = is_large(submission.answer)
+            return await beside_the_loop(_report, said, submission) if large else _report(said, submission)
 
     async def send(self, body: str, message_id: str) -> Reply:
         """Send one request. Raises ValidatorError unless the answer is about this very request."""
@@ -84,7 +91,8 @@ class HttpValidator:
                 raise ValidatorError(Kind.CONFIG, message, code="secret_unusable") from None
             except CallError as error:
                 raise _unreached(error) from None
-        reply = self._reply(answer)
+        large = len(answer.body) > LARGE_BYTES
+        reply = await beside_the_loop(self._reply, answer) if large else self._reply(answer)
         if answer.is_success or answer.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return reply
         raise _status_trouble(answer, reply)
@@ -110,6 +118,15 @@ class HttpValidator:
 
 
 @dataclass(frozen=True)
+class _Said:
+    """A whole answer of the right form; its quotes are not looked up yet."""
+
+    judgement: Judgement
+    model: str | None
+    advice: str | None
+
+
+@dataclass(frozen=True)
 class _Exchange:
     """One call: what it sends, and what the reply means."""
 
@@ -121,12 +138,12 @@ class _Exchange:
     async def send(self) -> Reply:
         return await self.validator.send(self.body, self.message_id)
 
-    def read(self, reply: Reply) -> Report:
+    def read(self, reply: Reply) -> _Said | Report:
         """Make sense of a reply, new or kept. Raises ValidatorError."""
         if reply.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return _too_large(self.submission)
         try:
-            return _report(reply.payload, self.submission)
+            return _said(reply.payload, self.submission)
         except NoJudgementError as error:
             message = f"The validator's answer is no judgement: {error}."
             raise ValidatorError(Kind.INVALID, message, http_status=reply.http_status, reply=reply) from None
@@ -149,7 +166,7 @@ def _request(submission: Submission) -> JsonValue:
     }
 
 
-def _report(payload: JsonValue, submission: Submission) -> Report:
+def _said(payload: JsonValue, submission: Submission) -> _Said:
     """Read a whole answer. Raises NoJudgementError unless it has the form that docs/validator-http.md asks for."""
     if not isinstance(payload, Mapping) or not {"results"} <= set(payload) <= {"results"} | _OPTIONAL:
         raise NoJudgementError(f"it is not an object of results and, perhaps, {', '.join(sorted(_OPTIONAL))}")
@@ -159,8 +176,13 @@ def _report(payload: JsonValue, submission: Submission) -> Report:
     model, advice = (_text(payload.get(name), name) for name in ("model", "advice"))
     _check_usage(payload.get("usage", {}))
     results = judgement.read_results(payload["results"], [criterion.id for criterion in submission.criteria])
-    decided_by = model or HttpValidator.name
-    return Report(votes.decide(Judgement(addresses_grader, results), submission, decided_by), model, advice)
+    return _Said(Judgement(addresses_grader, results), model, advice)
+
+
+def _report(said: _Said, submission: Submission) -> Report:
+    """Decide: every quote is looked up."""
+    findings = votes.decide(said.judgement, submission, said.model or HttpValidator.name)
+    return Report(findings, said.model, said.advice)
 
 
 def _member(value: JsonValue, name: str) -> JsonValue:
