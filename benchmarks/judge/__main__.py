@@ -318,7 +318,9 @@ def main() -> int:
         except (LookupError, ValueError) as error:
             console.print(f"{name}: {error}", style="bold")
             return 2
-    console.print(verdict_table(results), steadiness_table(results), attack_table(results))
+    console.print(verdict_table(results), steadiness_table(results))
+    if options.attacks:
+        console.print(attack_table(results))
     if "checks" in names:
         console.print("Without a check:", *not_expressible(cases), sep="\n  ")
     if options.json:

@@ -36,8 +36,6 @@ INEXPRESSIBLE: Mapping[str, str] = {
     " ends a sentence",
     "change_case:english_capital": "half of it is whether the language is English, as a statistical detector sees it",
     "change_case:english_lowercase": "half of it is whether the language is English, as a statistical detector sees it",
-    "detectable_format:json_format": "JSON nests, and CEL's regular expressions cannot follow; an agent that answers"
-    " JSON itself, not JSON in a text, is checked by a schema",
     "language:response_language": "a statistical detector (langdetect) decides the language",
     "length_constraints:number_sentences": "a trained model (NLTK's Punkt) decides where a sentence ends",
 }
@@ -383,6 +381,38 @@ def _sections(parameters: Parameters) -> str:
     return _matches(rf"(?s)(?:{written}[{_S}]?\d.*?){{{count}}}") if count else _WRITTEN
 
 
+# JSON in a text, its brackets nested so deeply; each level doubles the regular expression.
+_JSON_DEPTH = 8
+_ANY_TEXT = r'"(?:[^"\\]|\\.)*"'
+
+
+def _json_format(_: Parameters) -> str:
+    """Look for JSON, alone or in a Markdown fence. What is nested deeper than eight brackets is not met.
+
+    Two expressions share the work. One knows words, commas and keys, and in it any bracket may stand where some bracket
+    may; the other knows nothing but which bracket closes which, and that every member of an object has a key.
+    """
+    text = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
+    number = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+    # In CEL, p[0] is a string, p[1] and p[2] are what may stand before and after the JSON.
+    key = r"(?:'+p[0]+r'\s*:\s*)?"
+    atom = rf"(?:'+p[0]+r'|{number}|true|false|null|NaN|-?Infinity|\[\s*\]|\{{\s*\}})"
+    unit = rf"(?:{key}[\[{{]\s*)*{key}{atom}(?:\s*[\]}}])*"
+    words = f"[r'{unit}'].exists(u,answer.matches(p[1]+u+r'(?:\\s*,\\s*'+u+')*'+p[2]))"
+    # A level is p[3] + the level below + p[4] + the level below + p[5]; the lowest has no bracket. White space that
+    # JSON does not have fits nowhere in it.
+    flat, space = rf"(?:{_ANY_TEXT}|[^\[\]{{}}\x22,:\s]+)", r"[ \t\n\r]*"
+    parts = [
+        rf"(?:{flat}|\[(?:",
+        rf"|[, \t\n\r])*\]|\{{(?:{_ANY_TEXT}{space}:{space}",
+        r"|[, \t\n\r])*\})",
+    ]
+    fence = [rf"^[{_S}]*(?:```json)?(?:```Json)?(?:```JSON)?(?:```)?[{_S}]*", rf"[{_S}]*(?:```)?[{_S}]*$"]
+    bound = ",".join(f"r'{part}'" for part in (text, *fence, *parts))
+    nested = f"[r'{flat}']" + ".map(v,p[3]+v+p[4]+v+p[5])" * _JSON_DEPTH
+    return f"[[{bound}]].exists(p,{words}&&{nested}.exists(v,answer.matches(p[1]+v+p[2])))"
+
+
 def _title(_: Parameters) -> str:
     """Look for `<<a>>` on one line in which something is left once all of its angles are taken off its ends."""
     return _matches(rf"<<[^\n]*(?:[^<>{_S}]|(?:{_BLANK}|>)<|>{_BLANK})[^\n]*>>")
@@ -423,7 +453,7 @@ def _end(parameters: Parameters) -> str | Check:
 
 
 # What two answers are told apart by: how often they have a letter, or anything at all, modulo a number.
-_TOLD_APART = [*((letter, 2) for letter in "acdehilmnorstu"), ("A-Z", 2), (f"[^*{_S}]", 7), (f"[^*{_S}]", 8)]
+_TOLD_APART = [*((letter, 2) for letter in "abcdehilmnoprstuy"), ("A-Z", 2), (f"[^*{_S}]", 7), (f"[^*{_S}]", 8)]
 
 
 def _two_responses(_: Parameters) -> str:
@@ -452,6 +482,7 @@ _TRANSLATORS: Mapping[str, Callable[[Parameters], str | Check]] = {
     "detectable_content:number_placeholders": _placeholders,
     "detectable_content:postscript": _postscript,
     "detectable_format:constrained_response": _constrained,
+    "detectable_format:json_format": _json_format,
     "detectable_format:multiple_sections": _sections,
     "detectable_format:number_bullet_lists": _bullets,
     "detectable_format:number_highlighted_sections": _highlights,

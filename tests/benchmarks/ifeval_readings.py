@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,17 @@ def _two_responses(text: str) -> bool:
     return all(part.strip() for part in parts[1:-1]) and len(said) == 2 and said[0] != said[1]
 
 
+def _json(text: str) -> bool:
+    text = text.strip()
+    for mark in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(mark)
+    try:
+        json.loads(text.removesuffix("```").strip())
+    except ValueError:
+        return False
+    return True
+
+
 def _title(text: str) -> bool:
     return any(found.lstrip("<").rstrip(">").strip() for found in re.findall(r"<<[^\n]+>>", text))
 
@@ -76,6 +88,7 @@ READINGS: dict[str, Callable[..., Any]] = {
     "detectable_format:constrained_response": lambda text: any(
         f"My answer is {word}." in text for word in ("yes", "no", "maybe")
     ),
+    "detectable_format:json_format": _json,
     "detectable_format:multiple_sections": lambda text, section_spliter, num_sections: (
         len(re.split(r"\s?" + section_spliter.strip() + r"\s?\d+\s?", text)) - 1 >= num_sections
     ),
