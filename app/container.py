@@ -20,6 +20,7 @@ from services.executions.validation import RetryPolicy, Validating, ValidatorHea
 from services.executors.http_json import HttpJson
 from services.feed import Feed
 from services.guard import Guard
+from services.housekeeping import Housekeeping
 from services.inputs import InputLimits
 from services.jobs import Jobs
 from services.journal import Journal
@@ -208,6 +209,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             wiring.retry.deadline_seconds,
             wiring.executions_queued,
         )
+        await stack.enter_async_context(Housekeeping(database).run())
         # In any case: what was started in process is finished in process, whatever is set now.
         await stack.enter_async_context(in_process.run(steps, wiring.drain_seconds))
         if temporal is not None:

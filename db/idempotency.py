@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text, tuple_
 
 from db.models import idempotency_keys
 from db.types import in_seconds, now
@@ -72,7 +72,8 @@ async def remember(
     )
 
 
-async def forget_old(tx: Transaction) -> int:
-    """Delete the keys older than a day; returns how many."""
-    old = idempotency_keys.c.created_at <= in_seconds(-KEPT_SECONDS)
-    return (await tx.connection.execute(delete(idempotency_keys).where(old))).rowcount
+async def forget_old(tx: Transaction, limit: int) -> int:
+    """Delete up to `limit` of the keys older than a day; returns how many."""
+    key = (idempotency_keys.c.subject, idempotency_keys.c.mutation, idempotency_keys.c.key)
+    old = select(*key).where(idempotency_keys.c.created_at <= in_seconds(-KEPT_SECONDS)).limit(limit)
+    return (await tx.connection.execute(delete(idempotency_keys).where(tuple_(*key).in_(old)))).rowcount

@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import text
 
 from db import idempotency
 from db.records import ExecutionOutcome, JobStatus
 from services.executions.requests import Execute
+from services.housekeeping import Housekeeping
 from services.inputs import CriterionDraft
 from services.jobs import JobDraft, JobEdit
 from services.refusals import ErrorCode
@@ -142,7 +144,7 @@ async def test_after_a_day_a_key_is_new_again_and_old_ones_are_forgotten(house: 
         result = await house.execute(job, idempotency_key=KEY)
         assert (result.replayed, result.user_errors) == (False, ())
         async with house.container.database.begin() as tx:
-            assert await idempotency.forget_old(tx) == 1
+            assert await idempotency.forget_old(tx, 10) == 1
         assert await count(house, "idempotency_keys") == 1
 
 
@@ -197,3 +199,22 @@ async def test_people_whose_names_run_into_each_other_share_no_keys(house: House
         house.container.jobs.create(two, JobDraft("A job", [IS_OK], idempotency_key="k")),
     )
     assert [result.replayed for result in made] == [False, False]
+
+
+async def test_old_keys_are_forgotten_a_batch_at_a_time_by_themselves(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.housekeeping.BATCH", 2)
+    for number in range(5):
+        job = await house.job(None)
+        await house.container.jobs.assign(CLIENT, job.id, (await house.agent("http://127.0.0.1:9/")).id)
+        await house.execute(job, wait_seconds=0, idempotency_key=f"old-{number}")
+    async with house.container.database.begin() as tx:
+        await tx.connection.execute(text("UPDATE idempotency_keys SET created_at = '2020-01-01 00:00:00.000000'"))
+    recent = await house.job(await house.agent("http://127.0.0.1:9/"))
+    await house.execute(recent, wait_seconds=0, idempotency_key="recent")
+
+    assert await Housekeeping(house.container.database).forget_some() == 2
+    async with Housekeeping(house.container.database, every_seconds=0.01).run(), asyncio.timeout(20):
+        while await count(house, "idempotency_keys") > 1:  # noqa: ASYNC110 - it rings no bell
+            await asyncio.sleep(0.02)
