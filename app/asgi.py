@@ -206,6 +206,7 @@ def wiring_of(settings: Settings) -> Wiring:
         openai_base_url=settings.openai_base_url,
         openai_model=settings.openai_model,
         openai_timeout_seconds=settings.openai_timeout_seconds,
+        openai_price=settings.openai_price,
         judge_calls=settings.judge_max_calls,
         has_canary=settings.judge_canary,
         judge_cost_usd=settings.judge_max_cost_usd,

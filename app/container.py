@@ -36,6 +36,7 @@ from services.sandbox import Sandbox
 from services.validators.checks import Checks
 from services.validators.http import HttpValidator
 from services.validators.openai import OpenAIJudge, openai_client
+from services.validators.openai_prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -94,6 +95,7 @@ class Wiring:
     openai_base_url: str | None = None
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: float = 120
+    openai_price: tuple[float, ...] | None = None
     judge_calls: int = 5
     has_canary: bool = False
     judge_cost_usd: float | None = None
@@ -149,6 +151,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
                 wiring.openai_model,
                 timeout_seconds=wiring.openai_timeout_seconds,
                 max_calls=wiring.judge_calls,
+                price=None if wiring.openai_price is None else Price(*wiring.openai_price),
             )
         }
         if (http := wiring.http_validator) is not None:
@@ -243,7 +246,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
             executors=executors,
             validator=validator,
             validators=validators,
-            judge_configured=client is not None or validator is not validators["openai"],
+            judge_configured=bool(getattr(validator, "can_judge", True)),
             validator_health=validating.health,
             metrics=metrics,
         )

@@ -25,6 +25,8 @@ LOOPBACK = "127.0.0.1"
 SQLITE, POSTGRESQL = "sqlite+aiosqlite:///", "postgresql+asyncpg://"
 # HS256 asks for a key of at least 256 bits; 32 characters of hexadecimal or base64 are the least that may hold half.
 KEY_CHARACTERS = 32
+# A model's: of what it reads, of what it reads again, and of what it writes.
+PRICES = 3
 
 Network = IPv4Network | IPv6Network
 
@@ -113,9 +115,16 @@ def _pattern(text: object) -> object:
         raise ValueError(f"it is no regular expression: {error}") from None
 
 
+def _price(amounts: tuple[float, ...] | None) -> tuple[float, ...] | None:
+    if amounts is not None and len(amounts) != PRICES:
+        raise ValueError("write three amounts, of prompt, cached prompt and answer, such as 0.40, 0.10, 1.60")
+    return amounts
+
+
 Key = Annotated[SecretStr, AfterValidator(_key)]
 Seconds = Annotated[float, Field(gt=0, le=366 * 24 * 3600, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Amount = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Split = (NoDecode, BeforeValidator(_split))
 
 
@@ -152,6 +161,8 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: Seconds = 120
+    openai_price: Annotated[tuple[Amount, ...] | None, AfterValidator(_price), *Split] = None
+    """US dollars per million tokens of prompt, of cached prompt, and of answer."""
     judge_canary: bool = False
     """Ask the validator two cases with known answers at the start, and tell in /readyz what it made of them."""
     judge_max_calls: Annotated[int, Field(ge=1, le=20)] = 5

@@ -117,6 +117,8 @@ class Plugin(Generic[P]):
         self._thread: _Thread | None = None
         self._made: tuple[_Thread, P] | None = None
         self._hung = 0
+        self.problem: str | None = None
+        """What was wrong with it at the start."""
 
     @property
     def name(self) -> str:
@@ -136,9 +138,9 @@ class Plugin(Generic[P]):
         try:
             await self.call(nothing, START_SECONDS)
         except PluginFaultError as error:
+            self.problem = str(error)
             log.error("%s Whatever names it will fail; the service goes on.", error)  # noqa: TRY400  (logged where it failed)
-            return str(error)
-        return None
+        return self.problem
 
     def stop(self) -> None:
         """End its thread."""
@@ -229,6 +231,11 @@ class PluginValidator:
         self.plugin: Plugin[Validator] = Plugin("validator", installed, ("validate",))
         self.name = installed.name
         self._seconds = seconds
+
+    @property
+    def can_judge(self) -> bool:
+        """Whether it could be made."""
+        return self.plugin.problem is None
 
     async def validate(self, submission: Submission, ask: Ask) -> Report:
         """See ports.Validator. Raises PluginFaultError too."""

@@ -18,7 +18,7 @@ from services.ports import Finding, Reply, Report, ValidatorError, ValidatorTrou
 from services.strict_json import InvalidJsonError, parse
 from services.validators import judgement, tripwire
 from services.validators.judgement import Judgement, NoJudgementError
-from services.validators.openai_prices import cost_usd
+from services.validators.openai_prices import Price, cost_usd, price_of
 from services.validators.openai_trouble import (
     ASKED_IN_ALL,
     REQUEST_REFUSED,
@@ -125,6 +125,8 @@ class OpenAIJudge:
     timeout_seconds: float = 120.0
     max_submission_chars: int = 400_000
     max_calls: int = 5
+    price: Price | None = None
+    """What the model costs, where that is not its list price."""
     name: str = field(default="openai", init=False)
     memory: Memory = field(default_factory=Memory, init=False, repr=False, compare=False)
 
@@ -156,7 +158,7 @@ class OpenAIJudge:
         prompt = written // _LEAST_CHARACTERS_PER_TOKEN
         total = 0.0
         for _ in range(self.max_calls):
-            cost = cost_usd(self.model, prompt, 0, settings.max_completion_tokens or 0)
+            cost = cost_usd(self.price or price_of(self.model), prompt, 0, settings.max_completion_tokens or 0)
             if cost is None:
                 return None
             total += cost
@@ -371,7 +373,7 @@ class _Exchange:
         """What a call may cost at most: a token for every three characters, and all that it may answer."""
         written = len(judgement.RULES) + len(self._document) + len(self._reminder)
         prompt, completion = written // _LEAST_CHARACTERS_PER_TOKEN, self.body.get("max_completion_tokens") or 0
-        cost = cost_usd(self._judge.model, prompt, 0, completion)
+        cost = cost_usd(self._judge.price or price_of(self._judge.model), prompt, 0, completion)
         return Reply(None, prompt_tokens=prompt, completion_tokens=completion, cost_usd=cost)
 
     async def send(self) -> Reply:
@@ -410,7 +412,9 @@ class _Exchange:
         cost = None
         if prompt_tokens is not None and completion_tokens is not None:
             cached = _count(_member(_member(usage, "prompt_tokens_details"), "cached_tokens"))
-            cost = cost_usd(self._judge.model, prompt_tokens, cached or 0, completion_tokens)
+            cost = cost_usd(
+                self._judge.price or price_of(self._judge.model), prompt_tokens, cached or 0, completion_tokens
+            )
         return Reply(payload, prompt_tokens, completion_tokens, cost, status)
 
     # ----------------------------------------------------------------------------------------------- reading

@@ -51,9 +51,13 @@ _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MILLION = 1_000_000
 
 
-def cost_usd(model: str, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float | None:
-    """Estimate a call's cost; None where no price is known. A dated snapshot costs what its model does."""
-    price = PRICES.get(_SNAPSHOT.sub("", model))
+def price_of(model: str) -> Price | None:
+    """The list price of a model; a dated snapshot costs what its model does."""
+    return PRICES.get(_SNAPSHOT.sub("", model))
+
+
+def cost_usd(price: Price | None, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float | None:
+    """Estimate a call's cost; None where no price is known."""
     if price is None or prompt_tokens > _LONG_PROMPT_TOKENS:
         return None
     cached = min(cached_tokens, prompt_tokens)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from services.ports import Criterion, Submission
     from services.validators.judgement import Judgement, Result
 
-# Two that agree settle a doubt; a third is there to find the second.
+# Two that agree settle a doubt; a third is there to find the second. So none that is settled has one against it.
 _DOUBT_VOTES = 3
 _AGREEING = 2
 
@@ -81,8 +81,6 @@ class Ballot:
             return self._under_suspicion(len(verdicts), passed, failed)
         if verdicts[0] is not Verdict.UNSURE:
             return verdicts[0]
-        if passed and failed:
-            return Verdict.UNSURE
         for verdict, votes in ((Verdict.PASS, passed), (Verdict.FAIL, failed)):
             if votes >= _AGREEING:
                 return verdict

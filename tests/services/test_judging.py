@@ -10,14 +10,15 @@ import pytest
 
 from app.container import Wiring, open_container
 from db.records import Execution, ExecutionOutcome, Job, JobNotice, JobStatus
-from services.executions.requests import ExecuteResult
+from services.executions.requests import ExecuteResult, ExecutionPreview
 from services.executions.settle import NEXT_STEPS
+from services.plugins import Installed
 from services.ports import Ask, Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
 from services.viewer import Viewer
 from tests.agents import LOOPBACK, Response, ScriptedAgent
 from tests.fakes import FakeValidator
 from tests.judge_server import Step, judge_server
-from tests.services.conftest import CLIENT, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets
+from tests.services.conftest import CLIENT, IS_OK, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets
 
 LEFT_OUT = {ExecutionOutcome.ACCEPTED, ExecutionOutcome.REJECTED}
 
@@ -161,6 +162,47 @@ async def test_a_validator_that_is_refused_leaves_a_doubt_with_what_to_do(sqlite
         _, _, notice = done(await opened.execute(job))
         assert notice is not None
         assert notice.message.endswith(f"The model refused to judge. {NEXT_STEPS[ExecutionOutcome.UNDECIDED]}")
+
+
+# ------------------------------------------------------------------------------------------------------ the preview
+
+
+async def previewed(house: House, job: Job) -> ExecutionPreview:
+    container = house.container
+    preview = await container.executions.preview(
+        CLIENT,
+        job.id,
+        endpoint_problem=container.agents.endpoint_problem,
+        can_judge=container.judge_configured,
+    )
+    assert preview is not None
+    return preview
+
+
+async def test_the_preview_is_what_execute_sends_then_also_to_a_re_submission(sqlite_url: str) -> None:
+    async with ScriptedAgent() as scripted, house(sqlite_url, validator=FakeValidator(Verdict.FAIL)) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        preview: Any = None
+        for sent in (0, 1):
+            preview = await previewed(opened, job)
+            assert len(scripted.requests) == sent
+            await opened.execute(job)
+            assert preview.request["body"] == scripted.requests[-1].json()
+        assert preview.request["body"]["failed_criteria"][0]["rationale"] == "The fake says fail."
+
+
+async def test_the_preview_knows_what_the_agents_own_validator_may_cost(sqlite_url: str) -> None:
+    keys: dict[str, Any] = {"openai_api_key": "sk-test-0123456789", "openai_model": "gpt-6-astra"}
+    async with ScriptedAgent() as scripted, house(sqlite_url, judge_cost_usd=0.5, **keys) as opened:
+        judged = await previewed(opened, await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT))
+        checked = await previewed(opened, await opened.job(await opened.agent(scripted.url), IS_OK))
+        assert (judged.worst_case_cost_usd, judged.undecidable_criteria) == (0.5, ())
+        assert checked.worst_case_cost_usd == 0.0
+    broken = [Installed("broken", "theirs 1.0", lambda: None)]
+    async with ScriptedAgent() as scripted, house(sqlite_url, plugin_validators=broken, **keys) as opened:
+        job = await opened.job(await opened.agent(scripted.url, validator="broken"), NEEDS_JUDGEMENT)
+        preview = await previewed(opened, job)
+        assert [criterion.text for criterion in preview.undecidable_criteria] == [NEEDS_JUDGEMENT.text]
 
 
 # ------------------------------------------------------------------------------------------------------- the canary

@@ -35,7 +35,7 @@ from services.ports import (
 from services.strict_json import canonical
 from services.validators import judgement
 from services.validators.openai import OpenAIJudge, openai_client
-from services.validators.openai_prices import cost_usd
+from services.validators.openai_prices import Price, cost_usd, price_of
 from services.validators.openai_trouble import ASKED_IN_ALL, FAILURES, retry_after_seconds
 from tests.asks import RecordingAsk
 from tests.judge_server import JudgeServer, Rules, Step, judge_server
@@ -1163,10 +1163,21 @@ async def test_a_reply_without_usable_counts_has_none(judge: Judge, service: res
     ],
 )
 def test_only_known_models_have_a_price(model: str, cost: float | None) -> None:
-    per_thousand = cost_usd(model, 1_000, 0, 1_000)
+    per_thousand = cost_usd(price_of(model), 1_000, 0, 1_000)
 
     assert per_thousand == (None if cost is None else pytest.approx(cost / 1_000))
-    assert cost_usd(model, 500_000, 0, 1) is None
+    assert cost_usd(price_of(model), 500_000, 0, 1) is None
+
+
+async def test_a_price_that_is_set_counts_instead_of_the_list(judge: Judge, service: respx.Route) -> None:
+    service.side_effect = answering()
+    ask = RecordingAsk()
+    own = judge(model="llama-4", price=Price(1.0, 1.0, 10.0))
+
+    await own.validate(submission(), ask)
+
+    assert ask.spent_usd == pytest.approx((1000 * 1.0 + 100 * 10.0) / 1_000_000)
+    assert own.worst_case_usd(1) is not None
 
 
 def test_what_a_validation_may_cost_is_known_beforehand_where_the_price_is(judge: Judge) -> None:
