@@ -202,6 +202,16 @@ class _Context(logging.Filter):
         return True
 
 
+class _ClientsMistake(logging.Filter):
+    """Takes the stack trace from what uvicorn logs of a WebSocket's text that is no UTF-8: ours tell of bugs only."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0] is UnicodeDecodeError and "received from client" in record.msg:
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return True
+
+
 class _Json(logging.Formatter):
     """One JSON object a line, for programs that collect logs. Blanks before JSON escapes what a credential holds."""
 
@@ -229,6 +239,7 @@ def log_to_stderr(level: int = logging.INFO, credentials: Credentials = NONE) ->
     """
     handler = _Blanking(credentials)
     handler.addFilter(_Context())
+    handler.addFilter(_ClientsMistake())
     to_people = logging.Formatter("%(asctime)s %(levelname)s %(name)s trace=%(trace_id)s%(about)s %(message)s")
     handler.setFormatter(to_people if sys.stderr.isatty() else _Json(handler.blank))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias, cast
@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.http.streaming import SSETransport, merge_stream_with_heartbeat
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
@@ -72,9 +73,17 @@ class _Connection(Context):
 
 
 class _WebSocketAdapter(ASGIWebSocketAdapter):
+    async def send_json(self, message: Mapping[str, object]) -> None:
+        """Send a message. Raises WebSocketDisconnected, also where the server has closed by itself meanwhile."""
+        try:
+            await super().send_json(message)
+        except RuntimeError:
+            raise WebSocketDisconnected from None
+
     async def close(self, code: int, reason: str) -> None:
         """Close with a reason that fits its frame, whatever of the client's is quoted in it."""
-        await super().close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
+        with suppress(RuntimeError):  # closed already
+            await super().close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
 
 
 # What a client's messages must have: type → members of the message, members of its payload.
@@ -133,6 +142,11 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             self._expiry.cancel()
             await asyncio.wait({self._expiry})
         await super().shutdown()
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what broke an operation, but not that its client has gone."""
+        if not isinstance(error, WebSocketDisconnected):
+            await super().handle_task_exception(error)
 
     async def handle_message(self, message: Any) -> None:
         """Handle a frame; one that is not of the protocol closes the socket with 4400."""

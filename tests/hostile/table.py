@@ -73,6 +73,13 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class NoUtf8:
+    """Bytes that are sent as if they were text."""
+
+    sent: bytes
+
+
+@dataclass(frozen=True)
 class Handshake:
     """How a WebSocket is asked for: the HTTP status that refuses it, or the code that closes it."""
 
@@ -341,6 +348,7 @@ FRAMES: Sequence[Frames] = (
     Frames("half a surrogate pair",               ['{"type": "ping", "payload": {"a": "\\ud800"}}'],                   4400),
     Frames("a key twice",                         ['{"type": "ping", "type": "pong"}'],                                4400),
     Frames("bytes",                               [b'{"type": "ping"}'],                                               4400),
+    Frames("a text that is no UTF-8",             [NoUtf8(b'{"type": "\xff"}')],                                        1007),
     Frames("no type",                             [{"id": "1"}],                                                       4400),
     Frames("a type that is not known",            [{"type": "start", "id": "1"}],                                      4400),
     Frames("a type that is a list",               [{"type": ["ping"]}],                                                4400),
