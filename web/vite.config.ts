@@ -31,5 +31,6 @@ export default defineConfig({
       "/logout": service,
     },
   },
-  test: { environment: "node", include: ["src/**/*.test.ts"] },
+  // Nothing here keeps anything between files: one worker does for all of them.
+  test: { environment: "node", isolate: false, include: ["src/**/*.test.ts"] },
 });

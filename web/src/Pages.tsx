@@ -2,11 +2,13 @@ import { lazy, Suspense } from "react";
 import { Redirect, Route, Switch, useLocation } from "wouter";
 import { JobPage } from "./job/JobPage";
 import { JobsPage } from "./jobs/JobsPage";
+import classes from "./Pages.module.css";
+import { Shell } from "./Shell";
 import { LoginPage } from "./session/LoginPage";
 import { useViewerQuery, ViewerContext } from "./session/useViewer";
+import { ErrorBoundary } from "./ui/ErrorBoundary";
 import { NotFoundPage } from "./ui/NotFoundPage";
 import { Trouble } from "./ui/Trouble";
-import { Shell } from "./Shell";
 
 const AdminJobsPage = lazy(() => import("./admin/AdminJobsPage"));
 const AgentsPage = lazy(() => import("./admin/AgentsPage"));
@@ -23,26 +25,34 @@ export function Pages() {
 function SignedInPages() {
   const [path] = useLocation();
   const { data: viewer, error, isPending, refetch } = useViewerQuery();
-  if (error) return <Trouble error={error} onRetry={() => void refetch()} />;
+  if (error) {
+    return (
+      <main className={classes.alone}>
+        <Trouble error={error} onRetry={() => void refetch()} />
+      </main>
+    );
+  }
   if (isPending) return null;
   if (!viewer) return <Redirect to={`/login?next=${encodeURIComponent(path + location.search)}`} replace />;
   const admin = viewer.role === "ADMIN";
   return (
     <ViewerContext value={viewer}>
       <Shell>
-        <Suspense>
-          <Switch>
-            <Route path="/">
-              <Redirect to={admin ? "/admin/jobs" : "/jobs"} replace />
-            </Route>
-            <Route path="/jobs" component={JobsPage} />
-            <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
-            {admin && <Route path="/admin/jobs" component={AdminJobsPage} />}
-            {admin && <Route path="/admin/jobs/:id">{({ id }) => <JobPage key={id} id={id} overrides />}</Route>}
-            {admin && <Route path="/admin/agents" component={AgentsPage} />}
-            <Route component={NotFoundPage} />
-          </Switch>
-        </Suspense>
+        <ErrorBoundary key={path}>
+          <Suspense>
+            <Switch>
+              <Route path="/">
+                <Redirect to={admin ? "/admin/jobs" : "/jobs"} replace />
+              </Route>
+              <Route path="/jobs" component={JobsPage} />
+              <Route path="/jobs/:id">{({ id }) => <JobPage key={id} id={id} />}</Route>
+              {admin && <Route path="/admin/jobs" component={AdminJobsPage} />}
+              {admin && <Route path="/admin/jobs/:id">{({ id }) => <JobPage key={id} id={id} overrides />}</Route>}
+              {admin && <Route path="/admin/agents" component={AgentsPage} />}
+              <Route component={NotFoundPage} />
+            </Switch>
+          </Suspense>
+        </ErrorBoundary>
       </Shell>
     </ViewerContext>
   );

@@ -1,14 +1,14 @@
 import { Button } from "@mantine/core";
-import { useQueryClient } from "@tanstack/react-query";
 import { IconLogout } from "@tabler/icons-react";
+import { useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 import icon from "./icon.svg";
 import classes from "./Shell.module.css";
-import { OfflineBar } from "./ui/OfflineBar";
-import { SchemeToggle } from "./ui/SchemeToggle";
 import { signOut } from "./session/signIn";
 import { useViewer } from "./session/useViewer";
+import { OfflineBar } from "./ui/OfflineBar";
+import { SchemeToggle } from "./ui/SchemeToggle";
 
 /** What surrounds every page of somebody who is signed in. */
 export function Shell({ children }: { children: ReactNode }) {
@@ -71,7 +71,13 @@ function SignOutButton() {
     queries.clear();
   };
   return (
-    <Button size="compact-sm" variant="subtle" color="gray" leftSection={<IconLogout size={16} aria-hidden />} onClick={leave}>
+    <Button
+      size="compact-sm"
+      variant="subtle"
+      color="gray"
+      leftSection={<IconLogout size={16} aria-hidden />}
+      onClick={leave}
+    >
       <span className={classes.leave}>Sign out</span>
     </Button>
   );

@@ -4,6 +4,7 @@ import { Badge } from "../ui/Badge";
 import { Card } from "../ui/Card";
 import { Trouble } from "../ui/Trouble";
 import classes from "./AgentCard.module.css";
+import { AgentHistory } from "./AgentHistory";
 import { RecordStrip } from "./RecordStrip";
 import { useUpdateAgent } from "./useAgentAction";
 
@@ -52,6 +53,7 @@ export function AgentCard({ agent, open }: AgentCardProps) {
         </p>
         <p className={classes.line}>{factsOf(agent)}</p>
         <RecordStrip agentId={agent.id} />
+        <AgentHistory agentId={agent.id} />
         <Trouble error={update.error} />
       </div>
     </Card>

@@ -5,8 +5,16 @@ import classes from "../job/JobForm.module.css";
 import { Dialog } from "../ui/Dialog";
 import { JsonInput } from "../ui/JsonInput";
 import { Trouble } from "../ui/Trouble";
-import { type AgentDraft, agentDraftOf, changesOf, emptyAgentDraft, isSendable, newAgentOf, schemaProblem } from "./agentDraft";
 import rows from "./AgentDialog.module.css";
+import {
+  type AgentDraft,
+  agentDraftOf,
+  changesOf,
+  emptyAgentDraft,
+  isSendable,
+  newAgentOf,
+  schemaProblem,
+} from "./agentDraft";
 import { useCreateAgent, useUpdateAgent } from "./useAgentAction";
 
 interface AgentDialogProps {
@@ -18,7 +26,9 @@ interface AgentDialogProps {
 }
 
 export function AgentDialog({ agent, executors, validators, onClose }: AgentDialogProps) {
-  const [draft, setDraft] = useState(() => (agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json")));
+  const [draft, setDraft] = useState(() =>
+    agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json"),
+  );
   const create = useCreateAgent();
   const update = useUpdateAgent();
   const change = (part: Partial<AgentDraft>) => setDraft((before) => ({ ...before, ...part }));
@@ -119,7 +129,11 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
         />
         <PasswordInput
           label="Secret"
-          description={agent?.hasSecret ? "It has one, which is never shown; type another to replace it" : "Sent as a bearer token and used to sign requests"}
+          description={
+            agent?.hasSecret
+              ? "It has one, which is never shown; type another to replace it"
+              : "Sent as a bearer token and used to sign requests"
+          }
           autoComplete="new-password"
           value={draft.secret}
           onChange={(event) => change({ secret: event.currentTarget.value })}

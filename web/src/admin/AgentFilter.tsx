@@ -9,7 +9,10 @@ export function AgentFilter({ agentId, onChange }: { agentId: string; onChange: 
       aria-label="Agent"
       value={agentId}
       onChange={(event) => onChange(event.currentTarget.value)}
-      data={[{ value: "", label: "Every agent" }, ...(agents ?? []).map(({ id, name }) => ({ value: id, label: name }))]}
+      data={[
+        { value: "", label: "Every agent" },
+        ...(agents ?? []).map(({ id, name }) => ({ value: id, label: name })),
+      ]}
     />
   );
 }

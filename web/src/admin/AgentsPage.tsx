@@ -1,6 +1,6 @@
 import { Button, Skeleton } from "@mantine/core";
-import { useInfiniteQuery } from "@tanstack/react-query";
 import { IconPlus } from "@tabler/icons-react";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { agentsQuery } from "../api/queries";
 import type { AgentPartsFragment } from "../gql/graphql";
@@ -18,7 +18,8 @@ type Opened = { kind: "new" } | { kind: "edit" | "disable" | "preview"; agent: A
 /** Who can do jobs, and how they are called. */
 export default function AgentsPage() {
   const heading = usePage("Agents");
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = useInfiniteQuery(agentsQuery);
+  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
+    useInfiniteQuery(agentsQuery);
   const [opened, setOpened] = useState<Opened | null>(null);
   const agents = data?.pages.flatMap((page) => page.agents.nodes) ?? [];
   const { executors = [], validators = [] } = data?.pages[0] ?? {};
@@ -39,7 +40,9 @@ export default function AgentsPage() {
       </div>
       <Trouble error={error} onRetry={() => void refetch()} />
       {isPending && <Skeleton height={320} />}
-      {data && agents.length === 0 && <Empty title="There is no agent yet">Register one, and jobs can be assigned to it.</Empty>}
+      {data && agents.length === 0 && (
+        <Empty title="There is no agent yet">Register one, and jobs can be assigned to it.</Empty>
+      )}
       {agents.map((agent) => (
         <AgentCard key={agent.id} agent={agent} open={(kind) => setOpened({ kind, agent })} />
       ))}
@@ -48,7 +51,9 @@ export default function AgentsPage() {
           Show more
         </Button>
       )}
-      {opened?.kind === "new" && <AgentDialog agent={null} executors={executors} validators={validators} onClose={close} />}
+      {opened?.kind === "new" && (
+        <AgentDialog agent={null} executors={executors} validators={validators} onClose={close} />
+      )}
       {opened?.kind === "edit" && (
         <AgentDialog agent={opened.agent} executors={executors} validators={validators} onClose={close} />
       )}

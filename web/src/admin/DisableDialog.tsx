@@ -11,8 +11,8 @@ export function DisableDialog({ agent, onClose }: { agent: AgentPartsFragment; o
     <Dialog title={`Disable ${agent.name}`} onClose={onClose}>
       <div className={classes.form}>
         <p>
-          Calls under way finish; what has not been sent yet fails, and its job goes back to the status before. Nothing new is
-          sent to the agent until it is enabled again.
+          Calls under way finish; what has not been sent yet fails, and its job goes back to the status before. Nothing
+          new is sent to the agent until it is enabled again.
         </p>
         <Trouble error={update.error} />
         <div className={classes.buttons}>

@@ -1,6 +1,6 @@
 import { Button, Skeleton } from "@mantine/core";
-import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { IconPlayerPlayFilled } from "@tabler/icons-react";
+import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { Link } from "wouter";
 import type { JobRowFragment, JobsQuery } from "../gql/graphql";
 import { pressOf, useExecute } from "../job/useJobAction";
@@ -73,7 +73,8 @@ function Row({ job }: { job: JobRowFragment }) {
         <td className={classes.attempt}>
           {latestExecution?.outcome && (
             <>
-              <span className={classes.number}>{latestExecution.number}</span> <Badge {...OUTCOMES[latestExecution.outcome]} />
+              <span className={classes.number}>{latestExecution.number}</span>{" "}
+              <Badge {...OUTCOMES[latestExecution.outcome]} />
             </>
           )}
         </td>

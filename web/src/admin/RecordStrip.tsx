@@ -20,14 +20,21 @@ export function RecordStrip({ agentId }: { agentId: string }) {
           const { name, tone } = OUTCOMES[outcome];
           return (
             <li key={executionId}>
-              <Link href={`/admin/jobs/${jobId}`} data-tone={tone} title={`${name}: ${jobTitle}`} aria-label={`${name}: ${jobTitle}`} />
+              <Link
+                href={`/admin/jobs/${jobId}`}
+                data-tone={tone}
+                title={`${name}: ${jobTitle}`}
+                aria-label={`${name}: ${jobTitle}`}
+              />
             </li>
           );
         })}
       </ol>
       <p className={classes.facts}>
         {accepted} of {outcomes.length} accepted
-        {medianMs !== null && slowestMs !== null && ` · answers in ${duration(medianMs)}, at the slowest ${duration(slowestMs)}`}
+        {medianMs !== null &&
+          slowestMs !== null &&
+          ` · answers in ${duration(medianMs)}, at the slowest ${duration(slowestMs)}`}
       </p>
     </div>
   );

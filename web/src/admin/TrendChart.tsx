@@ -26,7 +26,13 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
   return (
     <Card
       title="Created"
-      note={points && counted(totals.reduce((sum, total) => sum + total, 0), "job")}
+      note={
+        points &&
+        counted(
+          totals.reduce((sum, total) => sum + total, 0),
+          "job",
+        )
+      }
       actions={
         <NativeSelect
           size="xs"
@@ -41,7 +47,14 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
         {points?.map((point, index) => (
           <g key={index}>
             <title>{`${labelOf(point, unit)}: ${totalOf(point)}`}</title>
-            <rect className={classes.ground} x={`${index * STEP}%`} y={HEIGHT - 2} width={`${BAR}%`} height={2} rx={1} />
+            <rect
+              className={classes.ground}
+              x={`${index * STEP}%`}
+              y={HEIGHT - 2}
+              width={`${BAR}%`}
+              height={2}
+              rx={1}
+            />
             {bars(point, largest).map(({ status, y, height }) => (
               <rect
                 key={status}
@@ -67,7 +80,8 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
 
 const totalOf = ({ counts }: TrendPoint) => counts.reduce((sum, { count }) => sum + count, 0);
 
-const labelOf = ({ from }: TrendPoint, unit: Unit) => (unit === "hours" ? clock(from.toISOString()).slice(0, 5) : day(from));
+const labelOf = ({ from }: TrendPoint, unit: Unit) =>
+  unit === "hours" ? clock(from.toISOString()).slice(0, 5) : day(from);
 
 function summary(points: TrendPoint[] | undefined, unit: Unit): string {
   if (!points) return "Loading";

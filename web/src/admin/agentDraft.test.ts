@@ -19,7 +19,16 @@ test("what is not a schema is not sent", () => {
 
 test("empty texts are no schemas, and an empty secret says nothing", () => {
   const sent = newAgentOf({ ...emptyAgentDraft("http_json"), outputSchema: "{}" });
-  expect(sent).toMatchObject({ executor: "http_json", inputSchema: null, outputSchema: {}, validator: null, timeoutSeconds: 60 });
+  expect(sent).toMatchObject({
+    executor: "http_json",
+    inputSchema: null,
+    outputSchema: {},
+    validator: null,
+    timeoutSeconds: 60,
+  });
   expect(sent).not.toHaveProperty("secret");
-  expect(changesOf("agt_1", { ...emptyAgentDraft("http_json"), secret: "new" })).toMatchObject({ agentId: "agt_1", secret: "new" });
+  expect(changesOf("agt_1", { ...emptyAgentDraft("http_json"), secret: "new" })).toMatchObject({
+    agentId: "agt_1",
+    secret: "new",
+  });
 });

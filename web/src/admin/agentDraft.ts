@@ -47,7 +47,21 @@ export const agentDraftOf = (agent: AgentPartsFragment): AgentDraft => ({
   secret: "",
 });
 
-const KEYWORDS = ["type", "properties", "required", "items", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "$defs", "not", "if"];
+const KEYWORDS = [
+  "type",
+  "properties",
+  "required",
+  "items",
+  "enum",
+  "const",
+  "anyOf",
+  "oneOf",
+  "allOf",
+  "$ref",
+  "$defs",
+  "not",
+  "if",
+];
 
 /** What is wrong with a schema as far as one can tell while it is typed; the service checks the rest. */
 export function schemaProblem(text: string): string | null {
@@ -56,7 +70,8 @@ export function schemaProblem(text: string): string | null {
   if (problem) return problem;
   const schema: unknown = JSON.parse(text);
   if (typeof schema === "boolean") return null;
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return "A schema is an object, or true or false";
+  if (typeof schema !== "object" || schema === null || Array.isArray(schema))
+    return "A schema is an object, or true or false";
   const names = Object.keys(schema);
   if (names.length > 0 && !names.some((name) => KEYWORDS.includes(name))) {
     return "This looks like data, not like a schema: no keyword such as “type” or “properties”";

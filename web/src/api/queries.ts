@@ -1,12 +1,13 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import {
+  AgentChangesDocument,
   AgentNamesDocument,
   AgentRecordDocument,
   AgentsDocument,
   AttemptsDocument,
   CountsDocument,
-  type JobFilter,
   JobDocument,
+  type JobFilter,
   type JobOrder,
   JobsDocument,
   PayloadDocument,
@@ -90,6 +91,12 @@ export const agentNamesQuery = queryOptions({
   queryKey: ["agents", "names"],
   queryFn: async ({ signal }) => (await ask(AgentNamesDocument, {}, signal)).agents.nodes,
 });
+
+export const agentChangesQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["agents", "changes", id],
+    queryFn: async ({ signal }) => (await ask(AgentChangesDocument, { id }, signal)).agent?.changes.nodes ?? [],
+  });
 
 export const agentRecordQuery = (agentId: string) =>
   queryOptions({

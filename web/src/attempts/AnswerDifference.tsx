@@ -37,7 +37,7 @@ export function AnswerDifference({ attempts }: { attempts: AttemptFragment[] }) 
 
 function Lines({ lines }: { lines: Line[] }) {
   return (
-    <pre className={classes.lines} tabIndex={0} aria-label="Changed lines">
+    <pre className={classes.lines} role="region" tabIndex={0} aria-label="Changed lines">
       {lines.map((line, index) =>
         line.kind === "gap" ? (
           <span key={index} className={classes.gap}>

@@ -7,7 +7,9 @@ const CHANGES: Partial<Record<CriterionChange, string>> = { FIXED: "Fixed", REGR
 
 /** Attempts side by side, criterion by criterion. */
 export function VerdictTable({ attempts }: { attempts: AttemptFragment[] }) {
-  const results = attempts.map(({ validation }) => new Map(validation?.criteria.map((each) => [each.criterion.id, each])));
+  const results = attempts.map(
+    ({ validation }) => new Map(validation?.criteria.map((each) => [each.criterion.id, each])),
+  );
   const criteria = new Map(
     attempts.flatMap(({ validation }) => validation?.criteria ?? []).map(({ criterion }) => [criterion.id, criterion]),
   );
@@ -35,7 +37,8 @@ export function VerdictTable({ attempts }: { attempts: AttemptFragment[] }) {
                   <td key={attempts[index]?.id} data-tone={now ? VERDICTS[now].tone : "quiet"}>
                     {now ? (
                       <span className={classes.verdict}>
-                        <ToneIcon tone={VERDICTS[now].tone} size={14} /> {(change && CHANGES[change]) ?? VERDICTS[now].name}
+                        <ToneIcon tone={VERDICTS[now].tone} size={14} />{" "}
+                        {(change && CHANGES[change]) ?? VERDICTS[now].name}
                       </span>
                     ) : (
                       "–"

@@ -9,7 +9,7 @@ const shown = (before: unknown, after: unknown) =>
 test("changed lines stand with two of their neighbours, the rest is a gap", () => {
   const before = ["a", "b", "c", "d", "e", "f", "g"];
   const after = ["a", "b", "c", "d", "e", "F", "g"];
-  expect(shown(before, after)).toEqual(['… 4', '   "d",', '   "e",', '-  "f",', '+  "F",', '   "g"', " ]"]);
+  expect(shown(before, after)).toEqual(["… 4", '   "d",', '   "e",', '-  "f",', '+  "F",', '   "g"', " ]"]);
 });
 
 test("texts are compared as texts", () => {

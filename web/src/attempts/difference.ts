@@ -1,5 +1,5 @@
 import { diffLines } from "diff";
-import { asText } from "../result/shape";
+import { printed } from "../result/evidence";
 
 export type Line =
   | { kind: "same" | "added" | "removed"; text: string }
@@ -12,7 +12,7 @@ export const LONGEST_COMPARED = 200_000;
 
 /** What changed from one answer to the next, line by line; null where they are too long to compare. */
 export function difference(before: unknown, after: unknown): Line[] | null {
-  const [old, young] = [asText(before), asText(after)];
+  const [old, young] = [printed(before), printed(after)];
   if (old.length + young.length > LONGEST_COMPARED) return null;
   const lines = diffLines(`${old}\n`, `${young}\n`).flatMap(({ value, added, removed }): Line[] => {
     const kind = added ? "added" : removed ? "removed" : "same";

@@ -22,7 +22,11 @@ export function AgentSelect({ value, onChange, none }: AgentSelectProps) {
       onChange={(event) => onChange(event.currentTarget.value)}
       error={error?.message}
       data={[
-        { value: "", label: none ?? (data?.length === 0 ? "There is no agent yet" : "Choose an agent"), disabled: none === undefined },
+        {
+          value: "",
+          label: none ?? (data?.length === 0 ? "There is no agent yet" : "Choose an agent"),
+          disabled: none === undefined,
+        },
         ...enabled.map(({ id, name }) => ({ value: id, label: name })),
       ]}
     />

@@ -1,5 +1,5 @@
 import type { AttemptFragment, JobPartsFragment, VerdictsFragment } from "../gql/graphql";
-import { quotesOf } from "../result/quotes";
+import { type Quote, quotesOf } from "../result/quotes";
 import { ToneIcon } from "../ui/Badge";
 import { Card } from "../ui/Card";
 import { Prose } from "../ui/Prose";
@@ -8,17 +8,29 @@ import classes from "./CriteriaCard.module.css";
 
 type Criterion = JobPartsFragment["acceptanceCriteria"][number];
 
+interface CriteriaCardProps {
+  job: JobPartsFragment;
+  /** The latest that was judged. */
+  attempt: AttemptFragment | null;
+  /** Have the answer shown with its quotes marked; null: that answer is not on the page. */
+  onQuote: (() => void) | null;
+}
+
 /** What an answer must meet, and whether the latest one did; what did not comes first. */
-export function CriteriaCard({ job, attempt }: { job: JobPartsFragment; attempt: AttemptFragment | null }) {
+export function CriteriaCard({ job, attempt, onQuote }: CriteriaCardProps) {
   const found = new Map(attempt?.validation?.criteria.map((result) => [result.criterion.id, result]));
+  const allQuotes = quotesOf(attempt?.validation?.criteria ?? []);
   const rows = job.acceptanceCriteria
-    .map((criterion) => ({ criterion, result: found.get(criterion.id) }))
+    .map((criterion) => ({
+      criterion,
+      result: found.get(criterion.id),
+      quotes: allQuotes.filter(({ criterionId }) => criterionId === criterion.id),
+    }))
     .sort((one, other) => urgency(one.result) - urgency(other.result));
-  const quotes = quotesOf(attempt?.validation?.criteria ?? []);
   return (
     <Card title="Acceptance criteria" note={attempt ? noteOf(job, attempt) : "Not judged yet"}>
       <ul className={classes.list}>
-        {rows.map(({ criterion, result }) => (
+        {rows.map(({ criterion, result, quotes }) => (
           <li key={criterion.id} className={classes.row} data-tone={result ? VERDICTS[result.verdict].tone : "quiet"}>
             <span className={classes.icon}>
               <ToneIcon tone={result ? VERDICTS[result.verdict].tone : "quiet"} size={18} />
@@ -30,9 +42,16 @@ export function CriteriaCard({ job, attempt }: { job: JobPartsFragment; attempt:
                 <span className={classes.verdict}>{result ? VERDICTS[result.verdict].name : ""}</span>
               </p>
               {result && result.verdict !== "PASS" ? (
-                <Finding result={result} quotes={quotes.filter((quote) => quote.criterionId === criterion.id)} />
+                <>
+                  <Finding result={result} quotes={quotes} onQuote={onQuote} />
+                  <p className={classes.by}>Decided by {deciderName(result.decidedBy)}</p>
+                </>
               ) : (
-                <HowChecked criterion={criterion} result={result} />
+                <details className={classes.how}>
+                  <summary>{result ? `Passed by ${deciderName(result.decidedBy)}` : wayOf(criterion)}</summary>
+                  {result && <Finding result={result} quotes={quotes} onQuote={onQuote} />}
+                  <Rule criterion={criterion} />
+                </details>
               )}
             </div>
           </li>
@@ -42,45 +61,49 @@ export function CriteriaCard({ job, attempt }: { job: JobPartsFragment; attempt:
   );
 }
 
-function Finding({ result, quotes }: { result: VerdictsFragment; quotes: { id: string; text: string }[] }) {
+interface FindingProps {
+  result: VerdictsFragment;
+  quotes: readonly Quote[];
+  onQuote: (() => void) | null;
+}
+
+/** Why a criterion was decided as it was, and what the answer was quoted with. */
+function Finding({ result, quotes, onQuote }: FindingProps) {
   return (
     <>
       <p className={classes.rationale}>
         <Prose text={result.rationale} />
       </p>
-      {quotes.map(({ id, text }) => (
-        <a key={id} href={`#${id}`} className={classes.quote}>
-          “{text}”
-        </a>
-      ))}
-      <p className={classes.by}>Decided by {deciderName(result.decidedBy)}</p>
+      {quotes.map(({ id, text }) =>
+        onQuote ? (
+          <a key={id} href={`#${id}`} className={classes.quote} onClick={onQuote}>
+            “{text}”
+          </a>
+        ) : (
+          <p key={id} className={classes.quote}>
+            “{text}”
+          </p>
+        ),
+      )}
     </>
   );
 }
 
-function HowChecked({ criterion, result }: { criterion: Criterion; result: VerdictsFragment | undefined }) {
-  return (
-    <details className={classes.how}>
-      <summary>{result ? `Passed by ${deciderName(result.decidedBy)}` : wayOf(criterion)}</summary>
-      {result && (
-        <p className={classes.rationale}>
-          <Prose text={result.rationale} />
-        </p>
-      )}
-      {criterion.expression && <pre className={classes.code}>{criterion.expression}</pre>}
-      {criterion.jsonSchema !== null && <pre className={classes.code}>{JSON.stringify(criterion.jsonSchema, null, 2)}</pre>}
-      {!result && !criterion.expression && criterion.jsonSchema === null && (
-        <p className={classes.rationale}>The validator reads the answer and quotes what it goes by.</p>
-      )}
-    </details>
-  );
+function Rule({ criterion: { expression, jsonSchema } }: { criterion: Criterion }) {
+  if (expression) return <pre className={classes.code}>{expression}</pre>;
+  if (jsonSchema !== null) return <pre className={classes.code}>{JSON.stringify(jsonSchema, null, 2)}</pre>;
+  return <p className={classes.by}>The validator reads the answer and quotes what it goes by.</p>;
 }
 
 const ORDER = { FAIL: 0, UNSURE: 1, PASS: 2 } as const;
 const urgency = (result: VerdictsFragment | undefined) => (result ? ORDER[result.verdict] : 1);
 
 const wayOf = ({ expression, jsonSchema }: Criterion) =>
-  expression ? "Checked by an expression" : jsonSchema !== null ? "Checked by a JSON schema" : "Judged by the validator";
+  expression
+    ? "Checked by an expression"
+    : jsonSchema !== null
+      ? "Checked by a JSON schema"
+      : "Judged by the validator";
 
 const DECIDERS: Record<string, string> = { expression: "an expression", json_schema: "a JSON schema" };
 const deciderName = (decidedBy: string) => DECIDERS[decidedBy] ?? decidedBy;

@@ -32,7 +32,13 @@ export function CriterionFields({ number, criterion, onChange, onRemove }: Crite
           onChange={(event) => change({ text: event.currentTarget.value })}
         />
         {onRemove && (
-          <ActionIcon size="lg" variant="subtle" color="gray" aria-label={`Remove criterion ${number}`} onClick={onRemove}>
+          <ActionIcon
+            size="lg"
+            variant="subtle"
+            color="gray"
+            aria-label={`Remove criterion ${number}`}
+            onClick={onRemove}
+          >
             <IconTrash size={18} aria-hidden />
           </ActionIcon>
         )}
@@ -63,7 +69,11 @@ export function CriterionFields({ number, criterion, onChange, onRemove }: Crite
         />
       )}
       {criterion.check === "jsonSchema" && (
-        <JsonInput label="JSON schema that the answer must meet" value={criterion.rule} onChange={(rule) => change({ rule })} />
+        <JsonInput
+          label="JSON schema that the answer must meet"
+          value={criterion.rule}
+          onChange={(rule) => change({ rule })}
+        />
       )}
     </div>
   );

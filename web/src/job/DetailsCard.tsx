@@ -4,8 +4,8 @@ import { ShapeView } from "../result/ShapeView";
 import { shapeOf } from "../result/shape";
 import { Card } from "../ui/Card";
 import { Moment } from "../ui/Moment";
-import { RequestPreview } from "./RequestPreview";
 import classes from "./DetailsCard.module.css";
+import { RequestPreview } from "./RequestPreview";
 
 /** What was asked for, of whom and by whom. */
 export function DetailsCard({ job }: { job: JobPartsFragment }) {
@@ -15,7 +15,9 @@ export function DetailsCard({ job }: { job: JobPartsFragment }) {
       <div className={classes.details}>
         {job.description && <p className={classes.description}>{job.description}</p>}
         <dl className={classes.facts}>
-          <Fact name="Agent">{job.agent ? `${job.agent.name}${job.agent.enabled ? "" : " (disabled)"}` : "None yet"}</Fact>
+          <Fact name="Agent">
+            {job.agent ? `${job.agent.name}${job.agent.enabled ? "" : " (disabled)"}` : "None yet"}
+          </Fact>
           <Fact name="Owner">{job.owner.displayName}</Fact>
           <Fact name="Created">
             <Moment at={job.createdAt} />

@@ -46,7 +46,12 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
         onChange={(event) => change({ description: event.currentTarget.value })}
       />
       {children}
-      <JsonInput label="Input" description="The data to do it with, as JSON" value={draft.input} onChange={(input) => change({ input })} />
+      <JsonInput
+        label="Input"
+        description="The data to do it with, as JSON"
+        value={draft.input}
+        onChange={(input) => change({ input })}
+      />
       <fieldset className={classes.criteria}>
         <legend>Acceptance criteria</legend>
         {draft.criteria.map((criterion, index) => (

@@ -5,7 +5,7 @@ import { attemptsQuery, jobQuery } from "../api/queries";
 import { AttemptsCard } from "../attempts/AttemptsCard";
 import { useJobFeed } from "../live/useJobFeed";
 import { LogCard } from "../log/LogCard";
-import { AnswerCard } from "../result/AnswerCard";
+import { AnswerCard, type Mode } from "../result/AnswerCard";
 import { NotFoundPage } from "../ui/NotFoundPage";
 import { Trouble } from "../ui/Trouble";
 import { AssignDialog } from "./AssignDialog";
@@ -30,6 +30,7 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
   const { data, error, refetch } = useQuery(jobQuery(id));
   const { data: attempts } = useQuery(attemptsQuery(id));
   const { events, connection } = useJobFeed(id, data?.feedCursor);
+  const [mode, setMode] = useState<Mode | null>(null);
   const [dialog, setDialog] = useState<OpenDialog | null>(null);
   if (!data) return error ? <Trouble error={error} onRetry={() => void refetch()} /> : <Waiting />;
   const { job } = data;
@@ -37,6 +38,7 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
   const judged = attempts?.nodes.findLast(({ validation }) => validation) ?? null;
   const answered = attempts?.nodes.findLast(({ answer }) => answer !== null) ?? null;
   const completed = job.status === "COMPLETED";
+  const answer = <AnswerCard job={job} attempt={answered} chosen={mode} onChoose={setMode} />;
   const close = () => setDialog(null);
   return (
     <div className={classes.page}>
@@ -44,10 +46,16 @@ export function JobPage({ id, overrides = false }: JobPageProps) {
       <StatusCard job={job} open={setDialog} />
       <div className={classes.columns}>
         <div className={classes.column}>
-          {completed && <AnswerCard job={job} attempt={answered} />}
-          <CriteriaCard job={job} attempt={judged} />
-          {!completed && <AnswerCard job={job} attempt={answered} />}
-          {attempts && attempts.totalCount > 0 && <AttemptsCard attempts={attempts.nodes} total={attempts.totalCount} />}
+          {completed && answer}
+          <CriteriaCard
+            job={job}
+            attempt={judged}
+            onQuote={judged?.id === answered?.id ? () => setMode("quotes") : null}
+          />
+          {!completed && answer}
+          {attempts && attempts.totalCount > 0 && (
+            <AttemptsCard attempts={attempts.nodes} total={attempts.totalCount} />
+          )}
         </div>
         <div className={classes.column}>
           <DetailsCard job={job} />

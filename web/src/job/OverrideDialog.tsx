@@ -55,7 +55,9 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
             onChange={(event) => setOwn(event.currentTarget.checked)}
           />
         )}
-        {action === "FORCE_COMPLETE" && own && <JsonInput label="Result" description="As JSON" value={result} onChange={setResult} />}
+        {action === "FORCE_COMPLETE" && own && (
+          <JsonInput label="Result" description="As JSON" value={result} onChange={setResult} />
+        )}
         <Textarea
           label="Reason"
           description="Kept in the log under your name"

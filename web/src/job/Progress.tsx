@@ -12,7 +12,11 @@ export function Progress({ execution }: { execution: JobPartsFragment["latestExe
     <div className={classes.progress}>
       <ol className={classes.steps} aria-label="Progress">
         {STEPS.map((name, index) => (
-          <li key={name} data-state={index < step ? "done" : index === step ? "now" : "ahead"} aria-current={index === step ? "step" : undefined}>
+          <li
+            key={name}
+            data-state={index < step ? "done" : index === step ? "now" : "ahead"}
+            aria-current={index === step ? "step" : undefined}
+          >
             {name}
           </li>
         ))}

@@ -42,7 +42,7 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
               size="md"
               leftSection={<IconRefresh size={16} aria-hidden />}
               loading={retry.isPending}
-              onClick={() => run(() => retry.mutate())}
+              onClick={() => run(() => retry.mutate(null))}
             >
               {running ? "Validate now" : "Validate again"}
             </Button>
@@ -69,7 +69,12 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
             </Button>
           )}
           {may.has("EDIT") && (
-            <Button size="md" variant="default" leftSection={<IconPencil size={16} aria-hidden />} onClick={() => open("edit")}>
+            <Button
+              size="md"
+              variant="default"
+              leftSection={<IconPencil size={16} aria-hidden />}
+              onClick={() => open("edit")}
+            >
               Edit
             </Button>
           )}

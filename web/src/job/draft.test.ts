@@ -37,5 +37,7 @@ test("what is not JSON says so and is not sent", () => {
   const draft = draftOf(job);
   expect(isSendable(draft)).toBe(true);
   expect(isSendable({ ...draft, input: "{" })).toBe(false);
-  expect(isSendable({ ...draft, criteria: draft.criteria.map((each) => ({ ...each, check: "jsonSchema", rule: "{" })) })).toBe(false);
+  expect(
+    isSendable({ ...draft, criteria: draft.criteria.map((each) => ({ ...each, check: "jsonSchema", rule: "{" })) }),
+  ).toBe(false);
 });

@@ -1,4 +1,5 @@
 import type { CriterionInput, JobPartsFragment } from "../gql/graphql";
+import { newKey } from "../ui/newKey";
 
 /** A job as it stands in the form: what people type, not yet what is sent. */
 export interface Draft {
@@ -22,7 +23,7 @@ export interface CriterionDraft {
 }
 
 export const emptyCriterion = (): CriterionDraft => ({
-  key: crypto.randomUUID(),
+  key: newKey(),
   id: null,
   text: "",
   required: true,
@@ -52,7 +53,8 @@ export function jsonProblem(text: string): string | null {
     JSON.parse(text);
     return null;
   } catch (error) {
-    const reason = error instanceof Error ? error.message.replace(/ in JSON at .*| \(line.*| is not valid JSON$/s, "") : "";
+    const reason =
+      error instanceof Error ? error.message.replace(/ in JSON at .*| \(line.*| is not valid JSON$/s, "") : "";
     return text.trim() === "" ? "JSON is missing here" : `Not JSON yet: ${reason}`;
   }
 }

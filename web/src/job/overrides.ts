@@ -9,7 +9,8 @@ export interface Override {
   consequence: (job: Job) => string;
 }
 
-const ends = ({ status }: Job) => (status === "IN_EXECUTION" ? "The running execution is ended, its answer is dropped. " : "");
+const ends = ({ status }: Job) =>
+  status === "IN_EXECUTION" ? "The running execution is ended, its answer is dropped. " : "";
 const forgets = ({ status }: Job) => (status === "COMPLETED" ? "The result is taken back. " : "");
 
 export const OVERRIDES: readonly Override[] = [

@@ -21,7 +21,12 @@ test("a job says what is missing, or what Execute does", () => {
 });
 
 test("a rejected job counts what failed and keeps the service's words", () => {
-  const notice = { code: "REJECTED", message: "Said by the service.", retryable: true, failedCriteria: [{}] } as Job["notice"];
+  const notice = {
+    code: "REJECTED",
+    message: "Said by the service.",
+    retryable: true,
+    failedCriteria: [{}],
+  } as Job["notice"];
   expect(standingOf(job({ status: "RESUBMISSION_REQUIRED", notice }))).toEqual({
     tone: "attention",
     headline: "Not signed off: 1 of 2 criteria failed",

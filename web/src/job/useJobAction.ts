@@ -14,6 +14,7 @@ import {
   UpdateJobDocument,
   type UpdateJobInput,
 } from "../gql/graphql";
+import { newKey } from "../ui/newKey";
 
 interface Payload {
   job: JobPartsFragment | null;
@@ -50,7 +51,7 @@ export interface Press {
 }
 
 export const pressOf = ({ revision }: { revision: number }): Press => ({
-  idempotencyKey: crypto.randomUUID(),
+  idempotencyKey: newKey(),
   expectedRevision: revision,
 });
 
@@ -72,7 +73,7 @@ export const useForceExecute = (jobId: string) =>
 export const useRetryValidation = (jobId: string) =>
   useJobAction(
     jobId,
-    async (_: void) => (await ask(RetryValidationDocument, { input: { jobId, ...NOW } })).retryValidation,
+    async (_: null) => (await ask(RetryValidationDocument, { input: { jobId, ...NOW } })).retryValidation,
   );
 
 export const useCancel = (jobId: string) =>

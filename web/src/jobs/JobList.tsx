@@ -49,9 +49,7 @@ function JobLine({ job }: { job: JobRowFragment }) {
     <Link href={`/jobs/${job.id}`} className={classes.link}>
       <span className={classes.words}>
         <span className={classes.title}>{job.title}</span>
-        <span className={classes.facts}>
-          {job.notice?.message ?? (job.agent ? job.agent.name : "No agent yet")}
-        </span>
+        <span className={classes.facts}>{job.notice?.message ?? (job.agent ? job.agent.name : "No agent yet")}</span>
       </span>
       <StatusBadge status={job.status} />
       <span className={classes.when}>

@@ -1,6 +1,6 @@
 import { Button } from "@mantine/core";
-import { useInfiniteQuery } from "@tanstack/react-query";
 import { IconPlus } from "@tabler/icons-react";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { jobsQuery } from "../api/queries";
 import { useJobsFeed } from "../live/useJobsFeed";
@@ -33,7 +33,11 @@ export function JobsPage() {
           Jobs
         </h1>
         <LiveDot connection={connection} />
-        <Button className={classes.new ?? ""} leftSection={<IconPlus size={16} aria-hidden />} onClick={() => setCreating(true)}>
+        <Button
+          className={classes.new ?? ""}
+          leftSection={<IconPlus size={16} aria-hidden />}
+          onClick={() => setCreating(true)}
+        >
           New job
         </Button>
       </div>

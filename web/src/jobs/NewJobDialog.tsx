@@ -7,6 +7,7 @@ import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
 import { Dialog } from "../ui/Dialog";
+import { newKey } from "../ui/newKey";
 
 const TRIES = 3;
 
@@ -15,7 +16,7 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const [, go] = useLocation();
   const [agentId, setAgentId] = useState("");
   // The same form sent twice makes one job; what was refused is not remembered by its key.
-  const [idempotencyKey, setIdempotencyKey] = useState(() => crypto.randomUUID());
+  const [idempotencyKey, setIdempotencyKey] = useState(newKey);
   const create = useMutation({
     mutationFn: async (fields: JobFields) => {
       const input = { ...fields, agentId: agentId || null, idempotencyKey };
@@ -26,7 +27,7 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
       void queries.invalidateQueries({ queryKey: ["jobs"] });
       if (job) go(`/jobs/${job.id}`);
     },
-    onError: () => setIdempotencyKey(crypto.randomUUID()),
+    onError: () => setIdempotencyKey(newKey()),
   });
   return (
     <Dialog title="New job" size="xl" onClose={onClose}>

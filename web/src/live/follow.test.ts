@@ -63,7 +63,11 @@ describe("the position", () => {
   });
 
   test("an open connection forgets the failures", () => {
-    expect(advance({ ...start, failures: 4 }, { kind: "opened" })).toEqual({ ...start, connection: "live", failures: 0 });
+    expect(advance({ ...start, failures: 4 }, { kind: "opened" })).toEqual({
+      ...start,
+      connection: "live",
+      failures: 0,
+    });
   });
 
   test("waits grow, up to half a minute", () => {

@@ -5,7 +5,10 @@ import type { Sink } from "./follow";
 const PING_MILLISECONDS = 10_000;
 const PONG_MILLISECONDS = 5_000;
 
+let open = false;
 let pongDue: ReturnType<typeof setTimeout> | undefined;
+/** Who wants to know when the socket is open. */
+const openings = new Set<() => void>();
 
 // Retrying is the follower's: it knows the cursor to go on from, and polls meanwhile.
 const client = createClient({
@@ -21,19 +24,16 @@ const client = createClient({
     pong: (received) => {
       if (received) clearTimeout(pongDue);
     },
-    closed: () => clearTimeout(pongDue),
-    connected: () => openings.forEach((opened) => opened()),
+    connected: () => {
+      open = true;
+      for (const opened of [...openings]) opened();
+    },
+    closed: () => {
+      open = false;
+      clearTimeout(pongDue);
+    },
   },
   onNonLazyError: () => {},
-});
-
-const openings = new Set<() => void>();
-let open = false;
-client.on("connected", () => {
-  open = true;
-});
-client.on("closed", () => {
-  open = false;
 });
 
 addEventListener("offline", () => client.terminate());

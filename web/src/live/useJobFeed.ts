@@ -16,10 +16,14 @@ export interface LogEvent {
 function jobFeed(jobId: string): Feed<LogEvent> {
   return {
     subscribe: (after, sink) =>
-      subscribe(LogAppendedDocument, { jobId, after }, {
-        ...sink,
-        next: ({ jobLogAppended: { cursor, log } }) => sink.next({ cursor, entry: log }),
-      }),
+      subscribe(
+        LogAppendedDocument,
+        { jobId, after },
+        {
+          ...sink,
+          next: ({ jobLogAppended: { cursor, log } }) => sink.next({ cursor, entry: log }),
+        },
+      ),
     poll: async (after) => {
       const { job } = await ask(LogsAfterDocument, { id: jobId, after });
       return job?.logs.edges.map(({ cursor, node }) => ({ cursor, entry: node })) ?? [];

@@ -19,10 +19,14 @@ export function useJobsFeed(after: string | undefined): Connection {
     const refresh = throttle(() => void queries.invalidateQueries({ queryKey: ["jobs"] }), REFRESH_MILLISECONDS);
     const feed: Feed<{ cursor: string }> = {
       subscribe: (cursor, sink) =>
-        subscribe(StatusChangedDocument, { after: cursor }, {
-          ...sink,
-          next: ({ jobStatusChanged }) => sink.next(jobStatusChanged),
-        }),
+        subscribe(
+          StatusChangedDocument,
+          { after: cursor },
+          {
+            ...sink,
+            next: ({ jobStatusChanged }) => sink.next(jobStatusChanged),
+          },
+        ),
       // Lists have no "since": without a socket they are simply read again.
       poll: async () => {
         refresh();

@@ -4,7 +4,7 @@ import { Card } from "../ui/Card";
 import { Empty } from "../ui/Empty";
 import { counted } from "../ui/format";
 import { Trouble } from "../ui/Trouble";
-import { type Placed } from "./entries";
+import type { Placed } from "./entries";
 import { LogFilters } from "./LogFilters";
 import { LogList } from "./LogList";
 import { useLog } from "./useLog";
@@ -38,7 +38,7 @@ export function LogCard({ jobId, live, attempts }: LogCardProps) {
           )}
         </Empty>
       ) : (
-        <LogList entries={log.entries} loadMore={log.loadMore} />
+        <LogList entries={log.entries} attempts={attempts} loadMore={log.loadMore} />
       )}
     </Card>
   );

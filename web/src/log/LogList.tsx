@@ -1,23 +1,26 @@
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
-import type { EntryFragment } from "../gql/graphql";
+import type { AttemptFragment, EntryFragment } from "../gql/graphql";
 import { AttemptRow } from "./AttemptRow";
-import { grouped } from "./entries";
 import { EntryRow } from "./EntryRow";
+import { grouped } from "./entries";
 import classes from "./LogList.module.css";
 
 interface LogListProps {
   entries: readonly EntryFragment[];
+  attempts: readonly AttemptFragment[];
   loadMore: (() => void) | null;
 }
 
 const ROW_HEIGHT = 45;
 const OVERSCAN = 12;
+/** A log that is no longer than this is on the page as a whole, where the browser can search it. */
+const SHORT = 150;
 /** How near to the end more is asked for. */
 const NEAR = 30;
 
 /** However many entries there are, only those in sight are on the page. */
-export function LogList({ entries, loadMore }: LogListProps) {
+export function LogList({ entries, attempts, loadMore }: LogListProps) {
   const list = useRef<HTMLOListElement>(null);
   const rows = useMemo(() => grouped(entries), [entries]);
   const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
@@ -26,7 +29,7 @@ export function LogList({ entries, loadMore }: LogListProps) {
     count: rows.length,
     estimateSize: () => ROW_HEIGHT,
     getItemKey: (index) => rows[index]?.key ?? index,
-    overscan: OVERSCAN,
+    overscan: rows.length <= SHORT ? SHORT : OVERSCAN,
     scrollMargin: offset,
   });
   const items = virtual.getVirtualItems();
@@ -56,7 +59,10 @@ export function LogList({ entries, loadMore }: LogListProps) {
               aria-posinset={index + 1}
             >
               {row.kind === "attempt" ? (
-                <AttemptRow {...row} />
+                <AttemptRow
+                  number={row.number}
+                  outcome={attempts.find(({ id }) => id === row.executionId)?.outcome ?? row.outcome}
+                />
               ) : (
                 <EntryRow entry={row.entry} open={open.has(row.key)} onToggle={() => toggle(row.key)} />
               )}

@@ -13,9 +13,9 @@ const everything = filterOf(new URLSearchParams());
 describe("pages and what comes live", () => {
   test("the newest first: live entries stand before the pages, each once", () => {
     const options = { filter: everything, order: "newest", complete: false } as const;
-    expect(ids(merged([[placed("3"), placed("2")], [placed("1")]], [placed("3"), placed("4"), placed("5")], options))).toBe(
-      "5 4 3 2 1",
-    );
+    expect(
+      ids(merged([[placed("3"), placed("2")], [placed("1")]], [placed("3"), placed("4"), placed("5")], options)),
+    ).toBe("5 4 3 2 1");
   });
 
   test("the oldest first: live entries wait until the pages have got there", () => {
@@ -26,14 +26,31 @@ describe("pages and what comes live", () => {
 
   test("a live entry has to meet the filter as well", () => {
     const filter = filterOf(new URLSearchParams("log=agent&problems"));
-    const live = [placed("1"), placed("2", { type: "AGENT_RESPONSE" }), placed("3", { type: "AGENT_RESPONSE", status: "TIMEOUT" })];
+    const live = [
+      placed("1"),
+      placed("2", { type: "AGENT_RESPONSE" }),
+      placed("3", { type: "AGENT_RESPONSE", status: "TIMEOUT" }),
+    ];
     expect(ids(merged([], live, { filter, order: "newest", complete: true }))).toBe("3");
   });
 });
 
 test("entries stand under their attempts", () => {
-  const rows = grouped([entry("a"), entry("b", { execution: attempt(1) }), entry("c", { execution: attempt(1) }), entry("d")]);
-  expect(rows.map((row) => (row.kind === "entry" ? row.key : `#${row.number}`))).toEqual(["#null", "a", "#1", "b", "c", "#null", "d"]);
+  const rows = grouped([
+    entry("a"),
+    entry("b", { execution: attempt(1) }),
+    entry("c", { execution: attempt(1) }),
+    entry("d"),
+  ]);
+  expect(rows.map((row) => (row.kind === "entry" ? row.key : `#${row.number}`))).toEqual([
+    "#null",
+    "a",
+    "#1",
+    "b",
+    "c",
+    "#null",
+    "d",
+  ]);
   expect(new Set(rows.map((row) => row.key)).size).toBe(rows.length);
 });
 

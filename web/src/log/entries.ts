@@ -33,7 +33,13 @@ export function merged(
 }
 
 export type Row =
-  | { kind: "attempt"; key: string; number: number | null; outcome: ExecutionOutcome | null; executionId: string | null }
+  | {
+      kind: "attempt";
+      key: string;
+      number: number | null;
+      outcome: ExecutionOutcome | null;
+      executionId: string | null;
+    }
   | { kind: "entry"; key: string; entry: EntryFragment };
 
 /** Entries under a heading for each attempt; what belongs to none stands under the job's own. */

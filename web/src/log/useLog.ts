@@ -32,8 +32,12 @@ export function useLog(jobId: string, live: readonly Placed[], filter: LogFilter
       const { edges, pageInfo } = page;
       // Edges come oldest first, whichever end is read.
       return order === "newest"
-        ? pageInfo.hasPreviousPage ? edges[0]?.cursor : undefined
-        : pageInfo.hasNextPage ? edges.at(-1)?.cursor : undefined;
+        ? pageInfo.hasPreviousPage
+          ? edges[0]?.cursor
+          : undefined
+        : pageInfo.hasNextPage
+          ? edges.at(-1)?.cursor
+          : undefined;
     },
     staleTime: Number.POSITIVE_INFINITY,
     // A log that was left is read anew: what came meanwhile was nobody's to keep.

@@ -1,6 +1,5 @@
 import { Button, SegmentedControl } from "@mantine/core";
 import { IconDownload } from "@tabler/icons-react";
-import { useState } from "react";
 import type { AttemptFragment, JobPartsFragment } from "../gql/graphql";
 import { Card } from "../ui/Card";
 import { CopyButton } from "../ui/CopyButton";
@@ -11,16 +10,24 @@ import { quotesOf } from "./quotes";
 import { ShapeView } from "./ShapeView";
 import { asText, shapeOf } from "./shape";
 
-type Mode = "readable" | "quotes" | "json";
+export type Mode = "readable" | "quotes" | "json";
 const MODES: Record<Mode, string> = { readable: "Readable", quotes: "Evidence", json: "JSON" };
 
+interface AnswerCardProps {
+  job: JobPartsFragment;
+  /** The latest that was answered. */
+  attempt: AttemptFragment | null;
+  /** Null: what is usual. */
+  chosen: Mode | null;
+  onChoose: (mode: Mode) => void;
+}
+
 /** The result of a completed job, or else the answer that was not accepted. */
-export function AnswerCard({ job, attempt }: { job: JobPartsFragment; attempt: AttemptFragment | null }) {
+export function AnswerCard({ job, attempt, chosen, onChoose }: AnswerCardProps) {
   const completed = job.status === "COMPLETED";
   const value = completed ? job.result : (attempt?.answer ?? null);
   const quotes = quotesOf(attempt?.validation?.criteria ?? []);
   const modes: Mode[] = quotes.length > 0 ? ["readable", "quotes", "json"] : ["readable", "json"];
-  const [chosen, setChosen] = useState<Mode | null>(null);
   if (value === null) return null;
   const usual: Mode = !completed && quotes.length > 0 ? "quotes" : "readable";
   const mode = chosen !== null && modes.includes(chosen) ? chosen : usual;
@@ -33,7 +40,7 @@ export function AnswerCard({ job, attempt }: { job: JobPartsFragment; attempt: A
             size="xs"
             aria-label="How it is shown"
             value={mode}
-            onChange={(next) => setChosen(next as Mode)}
+            onChange={(next) => onChoose(next as Mode)}
             data={modes.map((each) => ({ value: each, label: MODES[each] }))}
           />
           <CopyButton text={asText(value)} />

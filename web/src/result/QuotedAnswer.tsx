@@ -1,5 +1,5 @@
-import classes from "./QuotedAnswer.module.css";
 import { highlight, printed } from "./evidence";
+import classes from "./QuotedAnswer.module.css";
 import type { Quote } from "./quotes";
 
 /** The answer with all that was quoted from it marked. */
@@ -10,7 +10,7 @@ export function QuotedAnswer({ value, quotes }: { value: unknown; quotes: Quote[
   );
   const first = new Set<number>();
   return (
-    <pre className={classes.answer} tabIndex={0} aria-label="The answer, with the evidence marked">
+    <pre className={classes.answer} role="region" tabIndex={0} aria-label="The answer, with the evidence marked">
       {pieces.map(({ text, quote }, index) => {
         if (quote === null) return text;
         const id = first.has(quote) ? undefined : quotes[quote]?.id;

@@ -8,7 +8,10 @@ test("text stays text, and other scalars become it", () => {
 });
 
 test("a list of flat objects is a table of every column in the order of appearance", () => {
-  const rows = [{ name: "Ana", total: 1 }, { name: "Tom", phone: "020" }];
+  const rows = [
+    { name: "Ana", total: 1 },
+    { name: "Tom", phone: "020" },
+  ];
   expect(shapeOf(rows)).toEqual({ kind: "table", columns: ["name", "total", "phone"], rows });
 });
 

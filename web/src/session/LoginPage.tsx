@@ -5,7 +5,7 @@ import { useLocation, useSearchParams } from "wouter";
 import icon from "../icon.svg";
 import { usePage } from "../ui/usePage";
 import classes from "./LoginPage.module.css";
-import { demoPeople, type Credential, signIn } from "./signIn";
+import { type Credential, demoPeople, signIn } from "./signIn";
 
 export function LoginPage() {
   const heading = usePage("Sign in");

@@ -1,11 +1,4 @@
-import {
-  IconAlertTriangle,
-  IconCheck,
-  IconCircleDashed,
-  IconCircleDot,
-  IconLoader2,
-  IconX,
-} from "@tabler/icons-react";
+import { IconAlertTriangle, IconCheck, IconCircleDashed, IconCircleDot, IconLoader2, IconX } from "@tabler/icons-react";
 import type { JobStatus } from "../gql/graphql";
 import classes from "./Badge.module.css";
 import { STATUSES, type Tone, type Wording } from "./words";

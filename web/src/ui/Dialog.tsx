@@ -22,6 +22,8 @@ export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
       padding="lg"
       // Its own way writes a style element, which the content security policy refuses; base.css does it.
       lockScroll={false}
+      // A click beside it would lose what was typed.
+      closeOnClickOutside={false}
       transitionProps={{ duration: 0 }}
       // The page has a banner already.
       attributes={{ header: { role: "none" } }}

@@ -14,7 +14,15 @@ interface JsonInputProps {
 }
 
 /** A text that has to be JSON, and says while one types where it is not. */
-export function JsonInput({ label, description, value, onChange, rows = 6, optional = false, error = null }: JsonInputProps) {
+export function JsonInput({
+  label,
+  description,
+  value,
+  onChange,
+  rows = 6,
+  optional = false,
+  error = null,
+}: JsonInputProps) {
   const problem = optional && value.trim() === "" ? null : jsonProblem(value);
   return (
     <Textarea

@@ -10,7 +10,9 @@ export function OfflineBar() {
   return (
     <div role="status" className={classes.status}>
       {!online && (
-        <p className={classes.bar}>You are offline. What you see is as it was; the page goes on by itself once you are back.</p>
+        <p className={classes.bar}>
+          You are offline. What you see is as it was; the page goes on by itself once you are back.
+        </p>
       )}
     </div>
   );

@@ -4,5 +4,7 @@ import { Fragment } from "react";
 export function Prose({ text }: { text: string }) {
   return text
     .split("`")
-    .map((part, index) => (index % 2 === 1 ? <code key={index}>{part}</code> : <Fragment key={index}>{part}</Fragment>));
+    .map((part, index) =>
+      index % 2 === 1 ? <code key={index}>{part}</code> : <Fragment key={index}>{part}</Fragment>,
+    );
 }

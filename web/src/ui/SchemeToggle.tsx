@@ -7,7 +7,12 @@ export function SchemeToggle() {
   const other = scheme === "dark" ? "light" : "dark";
   const Icon = other === "dark" ? IconMoon : IconSun;
   return (
-    <ActionIcon variant="subtle" color="gray" aria-label={`Show in ${other} colours`} onClick={() => setColorScheme(other)}>
+    <ActionIcon
+      variant="subtle"
+      color="gray"
+      aria-label={`Show in ${other} colours`}
+      onClick={() => setColorScheme(other)}
+    >
       <Icon size={18} aria-hidden />
     </ActionIcon>
   );

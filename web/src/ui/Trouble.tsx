@@ -26,7 +26,9 @@ export function Trouble({ error, onRetry }: { error: Error | null; onRetry?: () 
 
 function sentences(error: Error): string[] {
   if (error instanceof RefusedError) {
-    return error.refusals.map(({ message, retryAt }) => (retryAt ? `${message} Again from ${clock(retryAt)}.` : message));
+    return error.refusals.map(({ message, retryAt }) =>
+      retryAt ? `${message} Again from ${clock(retryAt)}.` : message,
+    );
   }
   if (error instanceof UnreachableError) return [`${error.message} Check the connection, then try again.`];
   if (error instanceof RequestError) return [error.message];
