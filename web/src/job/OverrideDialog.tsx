@@ -70,7 +70,7 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
         />
         <Trouble error={error} />
         <div className={classes.buttons}>
-          <Button type="submit" loading={isPending}>
+          <Button type="submit" loading={isPending} disabled={reason.trim() === ""}>
             {name}
           </Button>
           <Button variant="default" onClick={onClose}>
