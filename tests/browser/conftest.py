@@ -16,13 +16,13 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, async_playwright, expect
 from pydantic import SecretStr
 
 from app.auth import SESSION_COOKIE, Tokens
 from app.pages import BUILDS, INDEX
 from app.secrets import secret_keys
-from app.settings import LOOPBACK, read
+from app.settings import read
 from db.records import Role
 from tests.agents import Response, ScriptedAgent
 from tests.databases import SQLite
@@ -42,7 +42,10 @@ FLAGS = [
 ]
 # Nothing waits that long on a machine that has nothing else to do.
 PATIENCE_MILLISECONDS = 20_000
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
+DESKTOP: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+
+StartAgent = Callable[..., Awaitable[tuple[ScriptedAgent, str]]]
 
 CREATE_AGENT = (
     "mutation($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } userErrors { message } } }"
@@ -166,8 +169,8 @@ async def shared_site(started: dict[str, Any]) -> AsyncGenerator[Site]:
         judge_url = started["judge_url"].removesuffix("/v1")
         site = Site(started["url"], judge_url, http, Tokens.of(secret_keys(settings)), {})
         for agent in started["agents"]:
-            name = agent["name"]
-            site.agents[name] = await site.agent(agent["endpointUrl"], **{**agent, "idempotent": True})
+            made = await site.ask(an_admin(), CREATE_AGENT, input={**agent, "idempotent": True})
+            site.agents[agent["name"]] = made["createAgent"]["agent"]["id"]
         yield site
 
 
@@ -179,7 +182,7 @@ async def site(shared_site: Site) -> Site:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def start_agent(site: Site) -> AsyncGenerator[Callable[..., Awaitable[tuple[ScriptedAgent, str]]]]:
+async def start_agent(site: Site) -> AsyncGenerator[StartAgent]:
     """Starts and registers an agent that answers as scripted; returns it and its id."""
     async with AsyncExitStack() as running:
 
@@ -242,7 +245,14 @@ class Visit:
         return [url for url in self.requests if (at := urlsplit(url)).scheme not in inside and at.netloc != here]
 
 
-Visiting = Callable[..., Awaitable[Visit]]
+Visiting = Callable[[Someone | None], Awaitable[Visit]]
+
+
+async def give_session(context: BrowserContext, site: Site, token: str) -> None:
+    """Sign somebody in, as the login does."""
+    await context.add_cookies(
+        [{"name": SESSION_COOKIE, "value": token, "url": site.url, "httpOnly": True, "sameSite": "Strict"}]
+    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -250,12 +260,11 @@ async def visit(site: Site, browser: Browser) -> AsyncGenerator[Visiting]:
     """Opens a browser for each call: somebody's who is signed in, or for None that of anybody."""
     visits: list[Visit] = []
 
-    async def start(someone: Someone | None, **options: Any) -> Visit:
-        context = await browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
+    async def start(someone: Someone | None) -> Visit:
+        context = await browser.new_context(viewport=DESKTOP, reduced_motion="reduce")
         context.set_default_timeout(PATIENCE_MILLISECONDS)
         if someone is not None:
-            cookie = {"name": SESSION_COOKIE, "value": site.token(someone), "domain": LOOPBACK, "path": "/"}
-            await context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Strict"}])  # type: ignore[typeddict-item]
+            await give_session(context, site, site.token(someone))
         visit = Visit(context, await context.new_page(), site.url)
         visit.watch()
         visits.append(visit)

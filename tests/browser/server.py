@@ -11,21 +11,21 @@ import asyncio
 import json
 import sys
 
-from app import serving
 from app.asgi import create_app
 from app.demo import PEOPLE
 from app.demo_agents.server import agents_served
+from app.serving import listen, log_to_stderr, port_of, server_for
 from app.settings import LOOPBACK, load
 
 
 async def main() -> None:
     settings = load()
-    sockets = serving.listen(LOOPBACK, 0)
+    sockets = listen(LOOPBACK, 0)
     app = create_app(settings, people=PEOPLE)
-    server = serving.server_for(app, app.state.drain, settings)
+    server = server_for(app, app.state.drain, settings)
     async with agents_served() as agents:
         there_is = {
-            "url": f"http://{LOOPBACK}:{serving.port_of(sockets[0])}",
+            "url": f"http://{LOOPBACK}:{port_of(sockets[0])}",
             "agents": [
                 {
                     "name": agent.name,
@@ -46,5 +46,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    serving.log_to_stderr()
+    log_to_stderr()
     asyncio.run(main())

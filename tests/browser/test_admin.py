@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -16,7 +16,7 @@ from tests.browser.conftest import a_client, an_admin
 from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
-    from tests.browser.conftest import Site, Visiting
+    from tests.browser.conftest import Site, StartAgent, Visiting
 
 REASON = "The customer has agreed by telephone."
 
@@ -31,7 +31,7 @@ REASON = "The customer has agreed by telephone."
     ],
 )
 async def test_an_override_needs_a_reason_which_is_in_the_log(
-    site: Site, visit: Visiting, start_agent: Any, override: str, status: str, headline: str | None
+    site: Site, visit: Visiting, start_agent: StartAgent, override: str, status: str, headline: str | None
 ) -> None:
     ines = a_client()
     go = asyncio.Event()
@@ -106,7 +106,9 @@ async def test_an_agent_is_registered_looked_at_and_disabled(site: Site, visit: 
         await expect(registered.get_by_text("Enabled", exact=True)).to_be_visible()
 
 
-async def test_everybodys_jobs_are_counted_filtered_and_executed(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_everybodys_jobs_are_counted_filtered_and_executed(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
     mark = uuid4().hex[:10]
     _, agent_id = await start_agent(Response())
     await site.job(a_client(), title=f"Waits {mark}")
@@ -131,7 +133,7 @@ async def test_everybodys_jobs_are_counted_filtered_and_executed(site: Site, vis
     await expect(card(page, "Overrides")).to_be_visible()
 
 
-async def test_what_is_stuck_comes_first(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_what_is_stuck_comes_first(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response({"summary": "Fine words."}))
     title = f"Stuck {uuid4().hex[:6]}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from app.demo_agents import contacts
 from app.demo_jobs import THREAD
@@ -14,7 +14,7 @@ from tests.browser.conftest import a_client
 from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
-    from tests.browser.conftest import Site, Visiting
+    from tests.browser.conftest import Site, StartAgent, Visiting
 
 
 async def test_a_job_from_its_creation_to_its_result(site: Site, visit: Visiting) -> None:
@@ -53,7 +53,7 @@ async def test_a_job_from_its_creation_to_its_result(site: Site, visit: Visiting
 
 
 async def test_a_rejected_answer_is_explained_mended_and_signed_off(
-    site: Site, visit: Visiting, start_agent: Any
+    site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
     ines = a_client()
     agent, agent_id = await start_agent(
@@ -105,7 +105,7 @@ async def test_the_demo_agent_mends_what_it_is_told(site: Site, visit: Visiting)
     await expect(card(page, "Result").get_by_text("020 7946 0018")).to_be_visible()
 
 
-async def test_a_doubtful_validator_is_asked_again(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_doubtful_validator_is_asked_again(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     agent, agent_id = await start_agent(Response({"summary": "Fine words."}))
     job_id = await site.job(ines, agent_id, acceptanceCriteria=[{"text": "It is well written"}])
@@ -121,7 +121,7 @@ async def test_a_doubtful_validator_is_asked_again(site: Site, visit: Visiting, 
     assert len(agent.requests) == 1
 
 
-async def test_a_job_waits_for_a_validator_that_is_down(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_job_waits_for_a_validator_that_is_down(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     agent, agent_id = await start_agent(Response({"summary": "Fine words."}))
     job_id = await site.job(ines, agent_id, acceptanceCriteria=[{"text": "It is well written"}])
@@ -139,7 +139,9 @@ async def test_a_job_waits_for_a_validator_that_is_down(site: Site, visit: Visit
     assert len(agent.requests) == 1
 
 
-async def test_an_agent_that_fails_changes_nothing_and_says_why(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_an_agent_that_fails_changes_nothing_and_says_why(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response(status=500), Response({"ok": True}))
     job_id = await site.job(ines, agent_id)
@@ -153,7 +155,7 @@ async def test_an_agent_that_fails_changes_nothing_and_says_why(site: Site, visi
     await stands(page, "Completed")
 
 
-async def test_a_double_click_is_one_execution(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_double_click_is_one_execution(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     go = asyncio.Event()
     agent, agent_id = await start_agent(Response(after=go))
@@ -169,7 +171,7 @@ async def test_a_double_click_is_one_execution(site: Site, visit: Visiting, star
     assert len(agent.requests) == 1
 
 
-async def test_execute_answers_at_once(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_execute_answers_at_once(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     go = asyncio.Event()
     _, agent_id = await start_agent(Response(after=go))
@@ -179,7 +181,7 @@ async def test_execute_answers_at_once(site: Site, visit: Visiting, start_agent:
     # However late the service answers, the page does before.
     held = asyncio.Event()
 
-    async def hold(route: Any) -> None:
+    async def hold(route: Route) -> None:
         await held.wait()
         await route.continue_()
 
@@ -192,7 +194,9 @@ async def test_execute_answers_at_once(site: Site, visit: Visiting, start_agent:
     await stands(page, "Completed")
 
 
-async def test_a_reload_in_the_middle_goes_on_where_it_was(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_reload_in_the_middle_goes_on_where_it_was(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
     ines = a_client()
     go = asyncio.Event()
     agent, agent_id = await start_agent(Response(after=go))
@@ -210,7 +214,7 @@ async def test_a_reload_in_the_middle_goes_on_where_it_was(site: Site, visit: Vi
     assert len(agent.requests) == 1
 
 
-async def test_a_second_tab_follows(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_second_tab_follows(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     go = asyncio.Event()
     _, agent_id = await start_agent(Response(after=go))
@@ -230,7 +234,7 @@ async def test_a_second_tab_follows(site: Site, visit: Visiting, start_agent: An
     go.set()
 
 
-async def test_a_cancelled_execution_changes_nothing(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_cancelled_execution_changes_nothing(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     go = asyncio.Event()
     agent, agent_id = await start_agent(Response(after=go), Response())

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from playwright.async_api import WebSocketRoute, expect
+from playwright.async_api import Route, WebSocketRoute, expect
 
 from tests.agents import Response
-from tests.browser.conftest import a_client, an_admin
+from tests.browser.conftest import a_client, an_admin, give_session
 from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
-    from tests.browser.conftest import Site, Visiting
+    from tests.browser.conftest import Site, StartAgent, Visiting
 
 LIVE, LOST = "Live", "Connection lost: read again every few seconds"
 
 
-async def test_a_lost_socket_is_polled_for_and_then_resumed(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_a_lost_socket_is_polled_for_and_then_resumed(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response(status=500), Response())
     job_id = await site.job(ines, agent_id)
@@ -57,7 +59,7 @@ async def test_a_lost_socket_is_polled_for_and_then_resumed(site: Site, visit: V
 
 
 async def test_without_a_network_the_page_says_so_and_comes_back_by_itself(
-    site: Site, visit: Visiting, start_agent: Any
+    site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
     ines = a_client()
     go = asyncio.Event()
@@ -78,7 +80,9 @@ async def test_without_a_network_the_page_says_so_and_comes_back_by_itself(
     await expect(page.get_by_text("You are offline.")).to_have_count(0)
 
 
-async def test_an_answer_that_is_lost_is_no_second_execution(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_an_answer_that_is_lost_is_no_second_execution(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
     ines = a_client()
     agent, agent_id = await start_agent(Response())
     job_id = await site.job(ines, agent_id)
@@ -87,7 +91,7 @@ async def test_an_answer_that_is_lost_is_no_second_execution(site: Site, visit: 
     page = await visitor.open(f"/jobs/{job_id}")
     lost: list[str] = []
 
-    async def lose_the_first(route: Any) -> None:
+    async def lose_the_first(route: Route) -> None:
         if "executeJob" in (route.request.post_data or "") and not lost:
             await route.fetch()
             lost.append(route.request.post_data)
@@ -105,7 +109,7 @@ async def test_an_answer_that_is_lost_is_no_second_execution(site: Site, visit: 
 
 
 async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
-    site: Site, visit: Visiting, start_agent: Any
+    site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response())
@@ -189,9 +193,7 @@ async def test_whose_session_has_expired_signs_in_again(site: Site, visit: Visit
     visitor.expects("status of 401")
     page = await visitor.open("/jobs")
     await visitor.context.clear_cookies()
-    await visitor.context.add_cookies(
-        [{"name": "signoff_session", "value": "an.old.one", "url": site.url, "httpOnly": True, "sameSite": "Strict"}]
-    )
+    await give_session(visitor.context, site, "an.old.one")
 
     await page.reload()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
@@ -201,7 +203,7 @@ async def test_whose_session_has_expired_signs_in_again(site: Site, visit: Visit
     await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
 
 
-async def test_filters_are_in_the_address(site: Site, visit: Visiting, start_agent: Any) -> None:
+async def test_filters_are_in_the_address(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response(status=500))
     await site.job(ines, title="A plum")

@@ -1,6 +1,6 @@
 import { Modal } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 
 interface DialogProps {
   title: string;
@@ -11,6 +11,7 @@ interface DialogProps {
 
 /** A dialog over the page, or the whole of a small screen. Shown as long as it is rendered. */
 export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
+  useFocusReturn();
   const small = useMediaQuery("(max-width: 640px)");
   return (
     <Modal
@@ -31,5 +32,16 @@ export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
     >
       {children}
     </Modal>
+  );
+}
+
+/** Give the focus back to what opened the dialog: Mantine does so when a dialog closes, not when it is gone at once. */
+function useFocusReturn() {
+  const [opener] = useState(() => document.activeElement);
+  useEffect(
+    () => () => {
+      if (opener instanceof HTMLElement && opener.isConnected) opener.focus({ preventScroll: true });
+    },
+    [opener],
   );
 }

@@ -1,0 +1,84 @@
+"""What reaches the browser: how much, from where, and GraphiQL on its own page."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import pytest
+from playwright.async_api import expect
+
+from tests.agents import Response
+from tests.browser.conftest import a_client, an_admin
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Site, Someone, StartAgent, Visiting
+
+FIRST_LOAD_BYTES = 200_000
+
+
+async def gzipped_bytes(site: Site, addresses: list[str]) -> int:
+    """What a client that takes gzip is sent for all of them."""
+    total = 0
+    for address in addresses:
+        async with site.http.stream("GET", address, headers={"accept-encoding": "gzip"}) as response:
+            total += sum([len(chunk) async for chunk in response.aiter_raw()])
+    return total
+
+
+@pytest.mark.parametrize("someone", [a_client(), an_admin()], ids=["client", "admin"])
+async def test_the_first_load_is_small(site: Site, visit: Visiting, someone: Someone) -> None:
+    visitor = await visit(someone)
+    await visitor.open("/")
+    await visitor.page.wait_for_load_state("networkidle")
+
+    files = [url for url in visitor.requests if urlsplit(url).path.startswith("/assets/")]
+    size = await gzipped_bytes(site, [f"{site.url}/jobs", *files])
+
+    assert any(url.endswith(".js") for url in files)
+    assert any(url.endswith(".css") for url in files)
+    assert size <= FIRST_LOAD_BYTES, f"{size} bytes: {files}"
+
+
+async def test_what_was_loaded_once_is_not_loaded_again(site: Site, visit: Visiting) -> None:
+    visitor = await visit(a_client())
+    await visitor.open("/jobs")
+    page = visitor.page
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+    sizes = await page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/')).map(e => e.transferSize)"
+    )
+    assert sizes
+    assert not any(sizes)
+
+
+async def test_graphiql_asks_and_follows_as_whoever_is_signed_in(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
+    ines = a_client()
+    go = asyncio.Event()
+    _, agent_id = await start_agent(Response(after=go))
+    job_id = await site.job(ines, agent_id)
+    visitor = await visit(ines)
+    page = visitor.page
+    async with page.expect_worker() as thinking:
+        await page.goto(f"{site.url}/graphql?query={quote('{ viewer { id displayName } }')}")
+    # Its editor thinks in workers, which are files of ours too.
+    assert urlsplit((await thinking.value).url).path.startswith("/assets/")
+    run = page.get_by_role("button", name="Execute query")
+    answer = page.locator(".graphiql-response")
+
+    await run.click()
+    await expect(answer).to_contain_text(ines.id)
+
+    follow = f'subscription {{ jobLogAppended(jobId: "{job_id}") {{ log {{ message type }} }} }}'
+    await page.goto(f"{site.url}/graphql?query={quote(follow)}")
+    await run.click()
+    await expect(page.get_by_role("button", name="Stop query")).to_be_visible()
+    await site.execute(ines, job_id, wait_seconds=0)
+    await expect(answer).to_contain_text("AGENT_REQUEST")
+    go.set()
+    await expect(answer).to_contain_text("STATUS_CHANGE")
