@@ -94,7 +94,7 @@ async def test_an_answer_that_is_lost_is_no_second_execution(
     async def lose_the_first(route: Route) -> None:
         if "executeJob" in (route.request.post_data or "") and not lost:
             await route.fetch()
-            lost.append(route.request.post_data)
+            lost.append(route.request.url)
             await route.abort("connectionreset")
         else:
             await route.continue_()
