@@ -3,7 +3,7 @@
 
 python3 dev.py demo [--once] [--port N]  watch one job go through, then serve it
 python3 dev.py test [PYTEST ARGUMENTS]   the tests; with arguments, just what they say
-python3 dev.py check                     formatting, lint, types, layers, pages, tests: what CI runs
+python3 dev.py check                     formatting, lint, types, layers, pages, audit, tests: what CI runs
 python3 dev.py bench NAME [ARGUMENTS]    one of benchmarks/
 python3 dev.py setup                     only the set-up, which the others do by themselves
 python3 dev.py lock [--upgrade]          renew the lock files from pyproject.toml and package.json
@@ -11,6 +11,7 @@ python3 dev.py lock [--upgrade]          renew the lock files from pyproject.tom
 
 import hashlib
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,6 +60,12 @@ BROWSER = BIN / "browser"
 BROWSER_FROM_NPM = ROOT / "tests" / "browser"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 BROWSERS_OF_MACOS = ("Google Chrome", "Chromium", "Microsoft Edge")
+
+
+# Known vulnerabilities that do not matter here: the id, and why. Any other of what is served fails the check.
+ACCEPTED_VULNERABILITIES: dict[str, str] = {}
+# The audit's index is somebody else's machine: it may be slow, or not there.
+AUDIT_SECONDS = 60
 
 
 # --- running things
@@ -360,6 +368,25 @@ def check(arguments: list[str]) -> None:
     }
     failed: list[str] = []
     report: list[str] = []
+    auditing = time.monotonic()
+    with tempfile.TemporaryFile("w+") as found:
+        # Beside the other steps, for it only waits.
+        auditor = subprocess.Popen(audit_command(), stdout=found, stderr=subprocess.DEVNULL)  # noqa: S603
+        run_steps(steps, failed, report)
+        ended = ends(auditor, auditing + AUDIT_SECONDS)
+        found.seek(0)
+        vulnerable, outcome = audited(found.read() if ended else "")
+    if vulnerable:
+        failed.append("audit")
+    report.append(f"  {'audit':10}{time.monotonic() - auditing:6.1f} s  {outcome}")
+    say("before the tests:\n" + "\n".join(report))
+    status = run(pytest([]))
+    if failed:
+        say(f"failed before the tests: {', '.join(failed)}")
+    sys.exit(status or bool(failed))
+
+
+def run_steps(steps: dict[str, list[str]], failed: list[str], report: list[str]) -> None:
     for name, command in steps.items():
         say(name)
         started = time.monotonic()
@@ -368,11 +395,44 @@ def check(arguments: list[str]) -> None:
             failed.append(name)
         outcome = f"FAILED (exit status {status})" if status else "ok"
         report.append(f"  {name:10}{time.monotonic() - started:6.1f} s  {outcome}")
-    say("before the tests:\n" + "\n".join(report))
-    status = run(pytest([]))
-    if failed:
-        say(f"failed before the tests: {', '.join(failed)}")
-    sys.exit(status or bool(failed))
+
+
+def audit_command() -> list[str]:
+    """Look up what is served, as it is locked; what only develops it harms nobody."""
+    ignored = [f"--ignore-vuln={id_}" for id_ in ACCEPTED_VULNERABILITIES]
+    lock = ["--require-hashes", "--disable-pip", "-r", "requirements.lock"]
+    return [str(BIN / "pip-audit"), *lock, "--format=json", "--desc=off", "--progress-spinner=off", *ignored]
+
+
+def ends(child: "subprocess.Popen[bytes]", deadline: float) -> bool:
+    """Wait for a program until a time, then end it; whether it ended by itself."""
+    try:
+        child.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return False
+    return True
+
+
+def audited(found: str) -> tuple[bool, str]:
+    """Whether an audit (as JSON) found a vulnerability, and a line that says so. No answer is no verdict."""
+    try:
+        packages = json.loads(found)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        return False, f"SKIPPED: the index of vulnerabilities does not answer within {AUDIT_SECONDS} s"
+    unknown = [package["name"] for package in packages if "skip_reason" in package]
+    if len(unknown) == len(packages):
+        return False, "SKIPPED: this index knows nothing of vulnerabilities"
+    vulnerable = [
+        f"{package['name']} {package['version']} ({', '.join(item['id'] for item in package['vulns'])})"
+        for package in packages
+        if package.get("vulns")
+    ]
+    some = f"; {len(unknown)} of {len(packages)} packages are not known to this index" if unknown else ""
+    if vulnerable:
+        return True, f"FAILED: {'; '.join(vulnerable)}{some}"
+    return False, f"ok{some}"
 
 
 def bench(arguments: list[str]) -> None:
