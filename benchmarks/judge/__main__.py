@@ -38,7 +38,10 @@ from services.validators.checks import Checks
 
 async def score(name: str, cases: Sequence[Case], options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run one validator and return its figures. Raises StoppedError, LookupError."""
-    async with Sandbox(workers=2, seconds=10) as sandbox, entered(name, sandbox, options.timeout) as (validator, model):
+    async with (
+        Sandbox(workers=2, seconds=10) as sandbox,
+        entered(name, sandbox, options.timeout, options.max_calls) as (validator, model),
+    ):
         price = Price(*options.price) if options.price else None
         budget = Budget(options.max_cost, options.max_calls, model, price)
         bench = Bench(validator, budget, with_check=name == "checks", concurrency=options.concurrency)

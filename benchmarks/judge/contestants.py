@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -71,7 +72,9 @@ def plug_ins() -> list[str]:
 
 
 @asynccontextmanager
-async def entered(name: str, sandbox: Sandbox, timeout_seconds: float) -> AsyncGenerator[tuple[Validator, str | None]]:
+async def entered(
+    name: str, sandbox: Sandbox, timeout_seconds: float, max_calls: int
+) -> AsyncGenerator[tuple[Validator, str | None]]:
     """Make a validator by its name, and say which model it asks. Raises LookupError or ValueError for people."""
     if name in BASELINES:
         yield Baseline(name), None
@@ -84,7 +87,7 @@ async def entered(name: str, sandbox: Sandbox, timeout_seconds: float) -> AsyncG
         model = os.environ.get(_MODEL) or DEFAULT_MODEL
         client = openai_client(key, os.environ.get(_URL) or None, timeout_seconds)
         try:
-            yield OpenAIJudge(client, model, timeout_seconds=timeout_seconds), model
+            yield OpenAIJudge(client, model, timeout_seconds=timeout_seconds, max_calls=max_calls), model
         finally:
             await client.close()
     else:
@@ -92,5 +95,5 @@ async def entered(name: str, sandbox: Sandbox, timeout_seconds: float) -> AsyncG
         if not found:
             known = ", ".join(["checks", "openai", *BASELINES, *plug_ins()])
             raise LookupError(f"there is no validator {name!r}; there are: {known}")
-        loaded: Any = found[0].load()
-        yield cast("Validator", loaded() if callable(loaded) else loaded), None
+        made: Any = found[0].load()()
+        yield cast("Validator", await made if inspect.isawaitable(made) else made), None

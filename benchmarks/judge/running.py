@@ -22,6 +22,8 @@ T = TypeVar("T")
 Kind = ValidatorTroubleKind
 
 _TRIES = 5
+# So many answers in a row without any word from the validator, and it is held to be away.
+_AWAY = 5
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0
 # Prose has four characters a token; identifiers and other scripts have fewer.
 _LEAST_CHARACTERS_PER_TOKEN = 3
@@ -165,6 +167,7 @@ class Bench:
     with_check: bool
     concurrency: int = 4
     on_outcome: Callable[[], object] = field(default=lambda: None)
+    unanswered: int = 0
 
     async def worst_case_usd(self, trials: Sequence[Trial]) -> tuple[float | None, int]:
         """What judging them may cost with every call that each may take, and how many calls that is."""
@@ -212,11 +215,16 @@ class Bench:
                     raise StoppedError(error.message) from None
                 trouble = f"{error.code}: {error.message}"
                 if error.kind not in {Kind.UNAVAILABLE, Kind.TIMEOUT} or tried == _TRIES:
+                    away = error.kind in {Kind.UNAVAILABLE, Kind.TIMEOUT}
+                    self.unanswered = self.unanswered + 1 if away else 0
+                    if self.unanswered >= _AWAY:
+                        raise StoppedError(error.message) from None
                     break
                 wait = error.retry_after_seconds or _FIRST_WAIT_SECONDS * 2 ** (tried - 1)
                 ask.calls = 0  # as the service has it, the next try begins anew
                 await asyncio.sleep(min(wait, _LONGEST_WAIT_SECONDS))
             else:
+                self.unanswered = 0
                 break
             finally:
                 seconds = time.monotonic() - started

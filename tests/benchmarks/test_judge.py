@@ -171,6 +171,13 @@ async def test_no_verdict_is_unsure_and_counted_as_trouble(kind: str) -> None:
     assert outcome.trouble == f"{kind}: Trouble."
 
 
+async def test_a_validator_that_stays_away_ends_the_run() -> None:
+    with pytest.raises(StoppedError) as stopped:
+        await Bench(Broken("timeout"), Budget(1.0, 5), with_check=False).judge([Trial(case, "x") for case in CASES])
+
+    assert len(stopped.value.outcomes) == 4
+
+
 async def test_what_an_operator_must_mend_stops_the_run() -> None:
     with pytest.raises(StoppedError, match="Trouble"):
         await Bench(Broken("config"), Budget(1.0, 5), with_check=False).judge([Trial(case, "x") for case in CASES])
