@@ -389,6 +389,11 @@ class _Asking:
         """What logs call the validator."""
         return self.run.agent.validator or self.validating.validator.name
 
+    def _tell_health(self, problem: str | None) -> None:
+        # An agent's own validator is its business: what it has is in the notices of its jobs.
+        if self.validator is self.validating.validator:
+            self.validating.health.problem = problem
+
     def entry(self, type_: JobLogType, message: str, **rest: Any) -> LogEntry:
         return LogEntry(
             type=type_,
@@ -430,7 +435,7 @@ class _Asking:
             await self._log_trouble(request_log_id, request_digest, started, reply, value)
             raise value
         assert reply is not None  # noqa: S101 - for the types: what was read was there
-        self.validating.health.problem = None
+        self._tell_health(None)
         async with self.validating.database.begin() as tx:
             job = await self._spend(tx, reply)
             await self._append_response(tx, job, request_log_id, started, reply, _spent(reply))
@@ -487,7 +492,7 @@ class _Asking:
         """Log the failed call and, in the same commit, what it leads to."""
         validating = self.validating
         if error.kind is ValidatorTroubleKind.CONFIG:
-            validating.health.problem = error.message
+            self._tell_health(error.message)
         async with validating.database.begin() as tx:
             job = await self._spend(tx, reply)
             retried = error.kind in _RETRIED

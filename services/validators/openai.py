@@ -236,6 +236,13 @@ class _Validation:
         settings = _Settings.fitting(judge.model, len(submission.criteria))
         self._settings = settings.without(judge.memory.begin(submission.seed))
         self._call = 0
+        # Requests that were refused for a parameter: no call of the model was made.
+        self._refused = 0
+
+    @property
+    def _calls(self) -> int:
+        """How many calls of the model were made."""
+        return self._call - self._refused
 
     async def report(self) -> Report:
         """Ask for votes until no further one may help or can be had. Raises ValidatorError."""
@@ -247,8 +254,8 @@ class _Validation:
         votes: list[_Vote] = []
         stopped: str | None = None
         while criteria := ballot.to_ask():
-            if votes and self._call >= self._judge.max_calls:
-                stopped = f"{self._call} calls are all that SIGNOFF_JUDGE_MAX_CALLS allows"
+            if votes and self._calls >= self._judge.max_calls:
+                stopped = f"{self._calls} calls are all that SIGNOFF_JUDGE_MAX_CALLS allows"
                 break
             try:
                 vote = await self._vote(criteria, ballot)
@@ -299,7 +306,7 @@ class _Validation:
             except ValidatorError as error:
                 failures[error.kind] += 1
                 is_last = failures[error.kind] >= ASKED_IN_ALL.get(error.kind, 1)
-                if is_last or self._call >= self._judge.max_calls:
+                if is_last or self._calls >= self._judge.max_calls:
                     raise
                 self._settings = self._settings.after(error.kind)
                 continue
@@ -307,6 +314,7 @@ class _Validation:
                 return outcome
             if not outcome:
                 raise _TooLargeError
+            self._refused += 1
             self._judge.memory.learn(outcome)
             self._settings = self._settings.without(outcome)
 

@@ -141,6 +141,18 @@ async def test_while_an_operator_must_mend_the_judge_the_owner_is_told_what(
             await opened.container.executions.cancel(CLIENT, job.id, None, None)
 
 
+async def test_trouble_with_an_agents_own_validator_is_not_the_services(sqlite_url: str) -> None:
+    async with judge_server() as server, ScriptedAgent() as scripted:
+        server.script.append(Step(status=401, times=1_000))
+        keys = {"openai_api_key": "sk-test-0123456789", "openai_base_url": server.url}
+        async with house(sqlite_url, validator=FakeValidator(), **keys) as opened:
+            job = await opened.job(await opened.agent(scripted.url, validator="openai"), NEEDS_JUDGEMENT)
+            await opened.execute(job, wait_seconds=0)
+            assert "OPENAI_API_KEY" in (await first_notice(opened, job)).message
+            assert opened.container.validator_health.problem is None
+            await opened.container.executions.cancel(CLIENT, job.id, None, None)
+
+
 async def test_a_validator_that_fails_is_named_as_the_one_at_fault(sqlite_url: str) -> None:
     class Broken(FakeValidator):
         async def validate(self, submission: Submission, ask: Ask) -> Report:

@@ -552,6 +552,18 @@ async def test_calls_end_at_the_number_that_is_allowed(judge: Judge, service: re
     assert "SIGNOFF_JUDGE_MAX_CALLS" in report.advice
 
 
+async def test_a_request_that_is_refused_for_a_parameter_is_no_call_of_the_model(
+    judge: Judge, service: respx.Route
+) -> None:
+    refused = error(400, {"param": "seed"})
+    unsure = answering(verdicts={"crt_2": "unsure"})
+    service.side_effect = in_turn(lambda _: refused, unsure, answering(), answering())
+
+    report = await judge(max_calls=3).validate(submission(), RecordingAsk())
+
+    assert verdicts(report) == [Verdict.PASS, Verdict.PASS]
+
+
 async def test_with_one_call_nothing_that_speaks_to_its_judge_passes(judge: Judge, service: respx.Route) -> None:
     service.side_effect = in_turn(answering(lambda judged: judged | GUILTY))
 
