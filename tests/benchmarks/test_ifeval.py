@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,53 @@ async def test_on_random_texts_a_check_reads_what_the_checker_reads(sandbox: San
             assert got is expected, (parameters, text)
         both.add(got)
     assert False in both
+
+
+# Words apart by what may be between them, some of it outside of what a European text has.
+GAPS = {"plain": " ", "typographic": " — “", "emoji": "❤️ ", "marks": "\u0301", "lines": ".\n\n"}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("gap", GAPS.values(), ids=GAPS)
+@pytest.mark.parametrize("count", [1, 2, 20, 21, 700])
+async def test_words_are_counted_to_the_word(sandbox: Sandbox, gap: str, count: int) -> None:
+    text = f"\n{gap}{gap.join('a²_é'[: 1 + number % 4] for number in range(count))}{gap}"
+    assert len(re.findall(r"\w+", text)) == count
+
+    decided = [
+        await accepts(
+            sandbox,
+            ifeval.check("length_constraints:number_words", {"num_words": number, "relation": relation}),
+            text,
+        )
+        for relation in ("at least", "less than")
+        for number in (count, count + 1)
+    ]
+
+    assert decided == [True, False, False, True]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("instruction", "name", "piece", "more", "exact"),
+    [
+        ("detectable_content:number_placeholders", "num_placeholders", "[a] ", {}, False),
+        ("detectable_format:multiple_sections", "num_sections", "PART 1 ", {"section_spliter": "PART"}, False),
+        ("detectable_format:number_bullet_lists", "num_bullets", "* a\n", {}, True),
+        ("detectable_format:number_bullet_lists", "num_bullets", "a\n - b\n", {}, True),
+        ("detectable_format:number_highlighted_sections", "num_highlights", "*a* ", {}, False),
+        ("keywords:frequency", "frequency", "a War.", {"keyword": "war", "relation": "at least"}, False),
+        ("keywords:letter_frequency", "let_frequency", "aBc", {"letter": "b", "let_relation": "at least"}, False),
+        ("length_constraints:number_paragraphs", "num_paragraphs", "a\n***\n", {}, True),
+    ],
+)
+async def test_whatever_else_is_counted_is_counted_to_the_last(
+    sandbox: Sandbox, instruction: str, name: str, piece: str, more: dict[str, Any], exact: bool
+) -> None:
+    for there in (1, 2, 7):
+        for asked in (there - 1, there, there + 1):
+            check = ifeval.check(instruction, {**more, name: asked})
+
+            met = asked == there if exact else asked <= there
+            assert await accepts(sandbox, check, piece * there) is met, (there, asked)
+            assert follows(instruction, {**more, name: asked}, piece * there) is met
