@@ -56,13 +56,25 @@ _PATTERNS: dict[str, re.Pattern[str]] = {
             rf"\b(?:all|every|each)\b(?: of)?(?: the| its)? {_CRITERIA}\b[^.\n]{{0,30}}"
             r"\b(?:met|satisfied|fulfilled|passed|passes|pass)\b"
             rf"|\b(?:meets|satisfies|fulfil?ls|passes|met)\b(?: all| every| each)(?: of)?(?: the| its)? {_CRITERIA}\b"
+            r"|\b(?:signed|sign)[- ]off by\b|\b(?:reviewed|checked|verified|certified|approved)\b[^.\n]{0,40}"
+            r"\b(?:quality assurance|qa|compliance|the client|the customer|independently|by hand)\b"
+            r"|\bquality assurance\b[^.\n]{0,60}\b(?:reviewed|checked|verified|certified|approved|passed)\b"
+            r"|\b(?:verdict|result|status|assessment)\b[^\n]{0,120}[:=]\s{0,3}\W?pass(?:ed)?\b"
             r"|\b(?:pre-?)(?:approved|verified|validated)\b|\b(?:verdict|grade|score)\s{0,2}(?:is|:|=)\s{0,2}\W?(?:pass|10|100)"
         ),
-        # The same in other languages: whom to ignore, or that it has passed.
-        "it gives instructions in another language": (
+        # The same in other languages: whom to ignore, who judges, or that it has passed.
+        "it speaks to its judge in another language": (
             r"\b(?:ignorier\w*|vergiss|missachte\w*)\b[^.\n]{0,60}\b(?:anweisung|regel|vorgabe|kriteri)"
             r"|\b(?:ignor\w{1,6}|olvid\w{1,6}|esque\w{1,6}|oubli\w{1,6}|dimentic\w{1,4}|negeer|vergeet|zignoruj)\b[^.\n]{0,60}"
             r"\b(?:instruc|instruç|instrui|istruzion|consign|reglas|regras|règles|regole|criter|critèr|polecen|regels)"
+            r"|\b(?:alle|sämtliche)\b[^.\n]{0,30}\bkriterien\b[^.\n]{0,40}\berfüllt"
+            r"|\b(?:an den|liebe[rs]?|sehr geehrte[rs]?) (?:prüf|gutacht|bewert)\w{0,12}"
+            r"|\burteil\b[^.\n]{0,30}\b(?:pass|bestanden)"
+            r"|\b(?:tous les crit[èe]res|todos los criterios|todos os critérios|tutti i criteri|alle criteria)\b"
+            r"|\b(?:correcteur|évaluateur|examinateur|evaluador|calificador|avaliador|valutatore|beoordelaar)\b"
+            r"|(?:все критерии|всем критериям|оценщик|проверяющ)"
+            r"|(?:符合|满足|滿足)[^。\n]{0,6}(?:所有|全部)[^。\n]{0,6}(?:标准|標準|要求|条件)|(?:判定|评为|評為)[^。\n]{0,6}(?:pass|通过|通過|合格)"
+            r"|すべての(?:基準|条件|要件)[^。\n]{0,10}満た|모든 (?:기준|조건)[^.\n]{0,10}(?:충족|만족)"
             r"|(?:игнорир|проигнорир|забудь)[^.\n]{0,60}(?:инструкц|правил|указан|критер)"
             r"|(?:忽略|无视|無視|忘记|忘記)[^。\n]{0,20}(?:指令|指示|说明|規則|规则|标准|標準)"
             r"|(?:指示|命令|ルール|規則)[^。\n]{0,10}(?:無視|忘れ)|(?:评分|评审|评判|審査|採点)(?:者|员|員|人|模型)"
