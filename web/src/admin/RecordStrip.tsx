@@ -32,9 +32,8 @@ export function RecordStrip({ agentId }: { agentId: string }) {
       </ol>
       <p className={classes.facts}>
         {accepted} of {outcomes.length} accepted
-        {medianMs !== null &&
-          slowestMs !== null &&
-          ` · answers in ${duration(medianMs)}, at the slowest ${duration(slowestMs)}`}
+        {medianMs !== null && ` · answers in ${duration(medianMs)}`}
+        {slowestMs !== null && slowestMs !== medianMs && `, at the slowest in ${duration(slowestMs)}`}
       </p>
     </div>
   );

@@ -17,6 +17,11 @@ const STEP = 100 / SPANS;
 const BAR = STEP * 0.7;
 /** Which spans are named below: all of them would not fit on a phone. */
 const NAMED = new Set([0, 6, SPANS - 1]);
+/** A name at an edge does not hang over it. */
+const ANCHORS: Record<number, { at: number; anchor: "start" | "end" }> = {
+  0: { at: 0, anchor: "start" },
+  [SPANS - 1]: { at: BAR, anchor: "end" },
+};
 
 /** How many jobs were created when, in the colours of what has become of them. */
 export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) => void }) {
@@ -67,7 +72,11 @@ export function TrendChart({ unit, onUnit }: { unit: Unit; onUnit: (unit: Unit) 
               />
             ))}
             {NAMED.has(index) && (
-              <text y={HEIGHT + 18} x={`${index * STEP + BAR / 2}%`}>
+              <text
+                y={HEIGHT + 18}
+                x={`${index * STEP + (ANCHORS[index]?.at ?? BAR / 2)}%`}
+                textAnchor={ANCHORS[index]?.anchor ?? "middle"}
+              >
                 {labelOf(point, unit)}
               </text>
             )}
