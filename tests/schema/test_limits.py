@@ -95,11 +95,11 @@ FRAGMENTED = (
     ],
 )
 def test_too_much_is_refused(schema: Schema, document: str, message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
 
     found = problems(schema, document)
 
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     assert any(message in text for _, text in found), found
     if "Cannot query" not in message:
         assert "TOO_COMPLEX" in {code for code, _ in found}
