@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from benchmarks.judge import figures
+from benchmarks.judge import contestants, figures
 from benchmarks.judge.__main__ import not_expressible, score
 from benchmarks.judge.attacks import ATTACKS
 from benchmarks.judge.cases import Case, chosen, ifeval_cases, llmbar_cases
@@ -204,3 +205,19 @@ def test_a_judge_is_not_shown_the_check() -> None:
 
     assert shown(case, with_check=True)
     assert not shown(case, with_check=False)
+
+
+async def mine() -> Baseline:
+    """What an installed package might name as its validator."""
+    return Baseline("always-fail")
+
+
+async def test_an_installed_plug_in_is_scored_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("mine", f"{__name__}:mine", "signoff.validators")
+    monkeypatch.setattr(contestants, "entry_points", lambda group: [point] if group == point.group else [])
+
+    found = await score("mine", CASES, options(attacks=[]), Console(quiet=True))
+
+    assert found["cases"]["all"]["recall_of_fails"]["rate"] == 1.0
+    with pytest.raises(LookupError, match="there are: checks, openai, always-pass, always-fail, random, mine"):
+        await score("another", CASES, options(), Console(quiet=True))
