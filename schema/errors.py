@@ -11,6 +11,7 @@ from strawberry.exceptions import MissingQueryError, StrawberryInputCoercionErro
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from schema.limits import TOO_COMPLEX
+from services.redaction import REDACTED, Redaction
 from services.refusals import BadRequestError, SlowConsumerError
 from services.trace import current_trace_id, new_trace_id
 
@@ -30,6 +31,14 @@ _MALFORMED = (CannotGetOperationTypeError, InvalidOperationTypeError, MissingQue
 _GUESS = re.compile(r" Did you mean (?:[a-z ]+ )?'[^'?]*'(?:(?:,| or|, or) '[^'?]*')*\?")
 
 
+# What graphql-core quotes: an object of which one field is wrong, and a value that a scalar does not take.
+_WHOLE_INPUT = re.compile(r"[.,]? [Ff]ound: .*\Z", re.DOTALL)
+_SCALAR = re.compile(r"\b(?:String|Int|Float|Boolean|ID) cannot represent [\w -]+: ")
+_IN_VARIABLE = re.compile(r"' has invalid value at (?:\S*\.)?(\w+)(?:\[\d+\])*: ")
+_FIELD_NAME = re.compile(r"(\w+)\s*:[\s\[]*\Z")
+_REDACTION = Redaction()
+
+
 def shown(error: GraphQLError, *, suggests: bool = True) -> GraphQLError:
     """Return the error as a client sees it: with a code, masked where it is a bug, and with guesses or without."""
     seen = _shown(error)
@@ -43,7 +52,7 @@ def _shown(error: GraphQLError) -> GraphQLError:
         return error
     cause = _cause(error)
     if cause is None:
-        return _with(error, error.message, _code_of(error))
+        return _with(error, _without_credentials(error), _code_of(error))
     if isinstance(cause, BadRequestError | StrawberryInputCoercionError):
         return _with(error, str(cause), INVALID_INPUT)
     if isinstance(cause, SlowConsumerError):
@@ -60,6 +69,27 @@ def _shown(error: GraphQLError) -> GraphQLError:
         error.path,
         extensions={"code": INTERNAL, "traceId": trace_id},
     )
+
+
+def _without_credentials(error: GraphQLError) -> str:
+    """Leave out of a message what it quotes of an input where that may be a credential: clients log errors."""
+    message = _WHOLE_INPUT.sub(".", error.message)
+    scalar = _SCALAR.search(message)
+    if scalar is None:
+        return message
+    in_variable = _IN_VARIABLE.search(message)
+    name = in_variable[1] if in_variable else _name_before(error)
+    # Where graphql-core does not say what the value was for, it may be anything.
+    return f"{message[: scalar.end()]}{REDACTED}" if name is None or _REDACTION.is_telling(name) else message
+
+
+def _name_before(error: GraphQLError) -> str | None:
+    """The name of the field that a literal was written for."""
+    node = error.nodes[0] if error.nodes else None
+    if node is None or node.loc is None:
+        return None
+    before = _FIELD_NAME.search(node.loc.source.body, max(0, node.loc.start - 200), node.loc.start)
+    return before[1] if before else None
 
 
 def _cause(error: GraphQLError) -> Exception | None:

@@ -55,7 +55,7 @@ class Redaction:
                 members: dict[str, JsonValue] = {}
                 for name, item in value.items():
                     if name not in known:
-                        known[name] = self._is_telling(name)
+                        known[name] = self.is_telling(name)
                     if known[name] and item is not None:
                         members[name] = REDACTED
                     else:
@@ -67,7 +67,8 @@ class Redaction:
 
         return walk(value)
 
-    def _is_telling(self, name: str) -> bool:
+    def is_telling(self, name: str) -> bool:
+        """Whether what stands under this name is a credential."""
         more = self.more_keys
         return self.keys.search(name) is not None or (more is not None and more.search(name) is not None)
 

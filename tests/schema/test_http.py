@@ -283,3 +283,33 @@ async def test_what_is_no_bug_leaves_no_trace_in_the_log(api: Api, caplog: pytes
     await api.by(None).ask("{ jobs { totalCount } }")
 
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+CREATE_AGENT = "mutation($input: CreateAgentInput!) { createAgent(input: $input) { agent { id } } }"
+FIELDS = 'name: "x", endpointUrl: "http://x"'
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        (CREATE_AGENT, {"secret": ["canary"]}),
+        (CREATE_AGENT, {"secret": {"a": "canary"}}),
+        (CREATE_AGENT, {"sekret": "canary"}),
+        (f'mutation {{ createAgent(input: {{{FIELDS}, secret: ["canary"]}}) {{ agent {{ id }} }} }}', {}),
+        (f"mutation {{ createAgent(input: {{{FIELDS}, secret: canary}}) {{ agent {{ id }} }} }}", {}),
+        (f'mutation {{ createAgent(input: {{{FIELDS}, sekret: "canary"}}) {{ agent {{ id }} }} }}', {}),
+    ],
+)
+async def test_an_error_does_not_quote_a_secret_that_was_written_wrongly(
+    api: Api, query: str, fields: dict[str, Any]
+) -> None:
+    answer = await api.ask(query, input={"name": "x", "endpointUrl": "http://x", **fields})
+
+    assert answer["errors"]
+    assert "canary" not in json.dumps(answer)
+
+
+async def test_an_error_quotes_what_is_no_secret(api: Api) -> None:
+    answer = await api.ask(CREATE_AGENT, input={"name": 5, "endpointUrl": "http://x"})
+
+    assert answer["errors"][0]["message"].endswith("at .name: String cannot represent a non string value: 5")
