@@ -69,7 +69,6 @@ async def served(directory: Path, **settings: str) -> AsyncGenerator[ServerProce
         "SIGNOFF_SECRET_KEY": KEY,
         "SIGNOFF_ALLOWED_AGENT_NETWORKS": "127.0.0.0/8",
         "SIGNOFF_TRUSTED_HOSTS": "127.0.0.1",
-        "SIGNOFF_CONNECTION_INIT_SECONDS": "1",
         "SIGNOFF_MUTATIONS_PER_MINUTE": "1000000",
         "SIGNOFF_MUTATIONS_BURST": "1000000",
         "SIGNOFF_RETRY_FIRST_SECONDS": "0.1",
