@@ -250,12 +250,12 @@ _FEW_WORDS = 20
 
 
 def _number_words(parameters: Parameters) -> str:
-    return _compared(
-        parameters,
-        "relation",
-        lambda n: _few_words(n) if n <= _FEW_WORDS else _many_words(n),
-        _count(parameters, "num_words"),
+    count = _count(parameters, "num_words")
+    expression = _compared(
+        parameters, "relation", lambda n: _few_words(n) if n <= _FEW_WORDS else _many_words(n), count
     )
+    # Where words cannot be counted, neither "at least" nor "less than" is met.
+    return f"size(answer)<{2 * _PRODUCT}&&{expression}" if count > _FEW_WORDS else expression
 
 
 def _few_words(count: int) -> str:
@@ -275,7 +275,7 @@ _COMMON_W = (
 
 
 def _many_words(count: int) -> str:
-    """Count words by their number's remainders, then compare. Answers of more than 302,400 characters are not met.
+    """Count words by their number's remainders, then compare: right for answers of fewer than 302,400 characters.
 
     Each row of the list is a digit of a remainder: [modulus, from, to, what the digit adds to the number].
     """
@@ -293,7 +293,7 @@ def _many_words(count: int) -> str:
     return (
         f"[answer.matches(r'[^{_COMMON}]')?r'{_W}':r'{_COMMON_W}'].exists(w,"
         f"[[{','.join(rows)}].map(r,answer.matches({remainder})?r[3]:0)].exists(n,"
-        f"({sum_})%{_PRODUCT}>={count}&&size(answer)<{2 * _PRODUCT}))"
+        f"({sum_})%{_PRODUCT}>={count}))"
     )
 
 

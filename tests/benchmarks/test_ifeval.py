@@ -199,6 +199,14 @@ async def test_words_are_counted_to_the_word(sandbox: Sandbox, gap: str, count: 
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("relation", ["at least", "less than"])
+async def test_an_answer_in_which_words_cannot_be_counted_passes_no_count(sandbox: Sandbox, relation: str) -> None:
+    check = ifeval.check("length_constraints:number_words", {"num_words": 30, "relation": relation})
+
+    assert not await accepts(sandbox, check, "a" * 302_400)
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("instruction", "name", "piece", "more", "exact"),
     [
