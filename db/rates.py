@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import case, delete, literal, select
@@ -15,8 +14,10 @@ if TYPE_CHECKING:
     from db.session import Transaction
 
 
-async def grant(tx: Transaction, subject: str, wanted: int, *, interval_seconds: float, burst: int) -> int | datetime:
-    """Grant a person `wanted` actions, or one where so many are not left; or say when there will be one again.
+async def grant(
+    tx: Transaction, subject: str, wanted: int, *, interval_seconds: float, burst: int
+) -> tuple[int, float]:
+    """Grant a person `wanted` actions, or one where so many are not left: how many; else 0, and the seconds to wait.
 
     An action is earned each interval, and at most `burst` are saved up. The row says when all that was granted will
     have been earned: that may lie at most a burst's time ahead (the generic cell rate algorithm).
@@ -41,9 +42,11 @@ async def grant(tx: Transaction, subject: str, wanted: int, *, interval_seconds:
     )
     found: int | None = (await tx.connection.execute(statement)).scalar_one_or_none()
     if found is not None:
-        return found
-    row = await tx.connection.execute(select(earned_at).where(mutation_rates.c.subject == subject))
-    return datetime.fromtimestamp(row.scalar_one() - (burst - 1) * interval_seconds, UTC)
+        return found, 0
+    # By one clock, the database's: nobody else's need agree with it.
+    ahead_seconds = select(earned_at - present).where(mutation_rates.c.subject == subject)
+    waits: float = (await tx.connection.execute(ahead_seconds)).scalar_one()
+    return 0, max(0.0, waits - (burst - 1) * interval_seconds)
 
 
 async def forget_idle(tx: Transaction) -> int:

@@ -50,15 +50,15 @@ class MutationRates:
                 person.left -= 1
                 return None
             if now < person.nothing_until:
-                return self._refused(datetime.now(UTC) + timedelta(seconds=person.nothing_until - now))
+                return self._refused(person.nothing_until - now)
             async with self.database.begin() as tx:
-                granted = await rates.grant(
+                granted, wait_seconds = await rates.grant(
                     tx, viewer.id, self._wanted, interval_seconds=60 / self.per_minute, burst=self.burst
                 )
-            if isinstance(granted, datetime):
-                # Their next tries need not trouble the database; it is its clock that says when they may.
-                person.nothing_until = now + (granted - datetime.now(UTC)).total_seconds()
-                return self._refused(granted)
+            if not granted:
+                # Their next tries need not trouble the database.
+                person.nothing_until = time.monotonic() + wait_seconds
+                return self._refused(wait_seconds)
             person.left, person.until = granted - 1, now + GRANT_SECONDS
             return None
 
@@ -80,9 +80,9 @@ class MutationRates:
             found = self._people[subject] = _Granted()
         return found
 
-    def _refused(self, retry_at: datetime) -> Refusal:
+    def _refused(self, wait_seconds: float) -> Refusal:
         message = (
             f"You may change something {self.per_minute} times a minute, {self.burst} times at once."
             " Wait, then send it again."
         )
-        return Refusal(ErrorCode.RATE_LIMITED, message, retry_at=retry_at)
+        return Refusal(ErrorCode.RATE_LIMITED, message, retry_at=datetime.now(UTC) + timedelta(seconds=wait_seconds))
