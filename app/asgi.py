@@ -140,7 +140,13 @@ def create_worker(settings: Settings) -> Starlette:
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain, needs_temporal=True)
     exposition = Exposition(settings.metrics_token)
-    wiring = replace(wiring_of(settings), temporal=cluster_of(settings), is_worker=True)
+    wiring = replace(
+        wiring_of(settings),
+        temporal=cluster_of(settings),
+        is_worker=True,
+        # Unlike our own runner, Temporal's is told at the beginning of the drain how long it has.
+        worker_drain_seconds=settings.drain_seconds,
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:

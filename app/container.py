@@ -126,6 +126,8 @@ class Wiring:
     """Runs what is executed from now on; else, processes do."""
     is_worker: bool = False
     """Runs the steps of Temporal's executions."""
+    worker_drain_seconds: float | None = None
+    """How long they have to finish once it stops taking new ones; else, `drain_seconds`."""
 
 
 @asynccontextmanager
@@ -216,7 +218,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         # In any case: what was started in process is finished in process, whatever is set now.
         await stack.enter_async_context(in_process.run(steps, wiring.drain_seconds))
         if temporal is not None:
-            await stack.enter_async_context(temporal.run(steps, wiring.drain_seconds))
+            await stack.enter_async_context(temporal.run(steps))
         if wiring.has_canary:
             canary = Canary(validator, validating.health, wiring.retry.slow_seconds)
             stack.push_async_callback(_ended, asyncio.create_task(canary.run()))
@@ -265,4 +267,5 @@ def _temporal(wiring: Wiring, cluster: Cluster, database: Database, in_process: 
         works=wiring.is_worker,
         lease_seconds=wiring.lease_seconds,
         capacity=wiring.executions_in_flight,
+        drain_seconds=wiring.drain_seconds if wiring.worker_drain_seconds is None else wiring.worker_drain_seconds,
     )

@@ -14,11 +14,13 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from temporalio import activity
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
@@ -83,6 +85,7 @@ class Temporal:
     works: bool = False
     lease_seconds: float = 30
     capacity: int = 1_000
+    drain_seconds: float = 20
     name: str = NAME
     steps: Steps = field(init=False)
 
@@ -134,14 +137,17 @@ class Temporal:
     # ------------------------------------------------------------------------------------------------------ working
 
     @asynccontextmanager
-    async def run(self, steps: Steps, drain_seconds: float) -> AsyncGenerator[None]:
-        """Hand executions over and, with `works`, run their steps while the context is open; then drain."""
+    async def run(self, steps: Steps) -> AsyncGenerator[None]:
+        """Hand executions over and, with `works`, run their steps while the context is open.
+
+        From `stop_accepting` on, steps under way have `drain_seconds` to finish.
+        """
         self.steps = steps
         drained = asyncio.Event()
         async with AsyncExitStack() as stack:
             handing_over = asyncio.create_task(self._hand_over_work())
             renewing = asyncio.create_task(self._leases.keep(drained))
-            working = asyncio.create_task(self._be_worker(drain_seconds)) if self.works else None
+            working = asyncio.create_task(self._be_worker()) if self.works else None
             try:
                 yield
             finally:
@@ -169,7 +175,10 @@ class Temporal:
             async with asyncio.timeout(_RPC_SECONDS):
                 if self._client is None:
                     self._client = await Client.connect(
-                        self.cluster.address, namespace=self.cluster.namespace, identity=self.cluster.identity
+                        self.cluster.address,
+                        namespace=self.cluster.namespace,
+                        identity=self.cluster.identity,
+                        runtime=_runtime(),
                     )
                 about = DescribeNamespaceRequest(namespace=self.cluster.namespace)
                 await self._client.workflow_service.describe_namespace(about)
@@ -268,11 +277,11 @@ class Temporal:
 
     # --------------------------------------------------------------------------------------------------- the worker
 
-    async def _be_worker(self, drain_seconds: float) -> None:
+    async def _be_worker(self) -> None:
         """Run steps until stopping; starts anew where the cluster was away for too long."""
         while not self._stopping:
             try:
-                worker = self._worker(await self._reach(), drain_seconds)
+                worker = self._worker(await self._reach())
                 running = asyncio.create_task(worker.run())
                 stopping = asyncio.create_task(self._stopped())
                 await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -289,7 +298,7 @@ class Temporal:
         while not self._stopping:  # noqa: ASYNC110 - the event rings for other reasons too
             await asyncio.sleep(0.1)
 
-    def _worker(self, client: Client, drain_seconds: float) -> Worker:
+    def _worker(self, client: Client) -> Worker:
         return Worker(
             client,
             task_queue=self.cluster.task_queue,
@@ -298,7 +307,7 @@ class Temporal:
             max_concurrent_activities=self.capacity,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=_STICKY_SECONDS),
             max_heartbeat_throttle_interval=timedelta(seconds=_BEAT_SECONDS),
-            graceful_shutdown_timeout=timedelta(seconds=drain_seconds),
+            graceful_shutdown_timeout=timedelta(seconds=self.drain_seconds),
         )
 
     @activity.defn(name=CALL_AGENT)
@@ -353,6 +362,19 @@ class Temporal:
             return Then(step)
         # It waits for its validator; or its agent has no room; or another worker has it, and may have died.
         return Then(step, standing.due_seconds + 0.01 if standing.due_seconds > 0 else _NO_ROOM_SECONDS)
+
+
+@cache
+def _runtime() -> Runtime:
+    """Temporal's core, one a process: what it logs goes into the process's log, in its form."""
+    return Runtime(
+        telemetry=TelemetryConfig(
+            logging=LoggingConfig(
+                filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+                forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
+            )
+        )
+    )
 
 
 async def _done(step: asyncio.Task[None]) -> None:

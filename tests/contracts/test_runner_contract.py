@@ -213,6 +213,26 @@ async def test_a_cancelled_execution_is_worked_on_no_longer(house: House, execut
     await until(lambda: house.container.runner.in_flight == 0)
 
 
+async def test_what_is_under_way_when_a_process_ends_has_time_to_finish(
+    open_house: OpenHouse, executor: FakeExecutor, validator: FakeValidator
+) -> None:
+    may_answer = asyncio.Event()
+
+    async def answers(request: AgentRequest, delivery: Delivery) -> JsonValue:
+        await may_answer.wait()
+        return {"ok": True}
+
+    executor.outcomes[0] = answers
+    async with open_house(executor, validator, drain_seconds=PATIENCE) as leaving:
+        execution = await started(leaving, await leaving.job(await agent(leaving)))
+        await until(lambda: bool(executor.deliveries))
+        leaving.container.runner.stop_accepting()
+        asyncio.get_running_loop().call_later(0.5, may_answer.set)
+    async with open_house(executor, validator) as staying:
+        assert (await finished(staying, execution)).outcome is ExecutionOutcome.ACCEPTED
+    assert len(executor.deliveries) == 1
+
+
 async def test_what_a_process_leaves_behind_another_one_finishes(
     open_house: OpenHouse, executor: FakeExecutor, validator: FakeValidator
 ) -> None:
