@@ -81,7 +81,9 @@ async def served(directory: Path, **settings: str) -> AsyncGenerator[ServerProce
         )
     try:
         host = await _address(process, log)
-        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60) as http:
+        # A connection for each request: the server closes idle ones, perhaps just when one is used again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=f"http://{host}", timeout=60, limits=limits) as http:
             yield ServerProcess(process, host, log, http)
     finally:
         if process.returncode is None:
