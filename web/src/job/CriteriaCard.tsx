@@ -50,7 +50,7 @@ export function CriteriaCard({ job, attempt, onQuote }: CriteriaCardProps) {
                 <details className={classes.how}>
                   <summary>{result ? `Passed by ${deciderName(result.decidedBy)}` : wayOf(criterion)}</summary>
                   {result && <Finding result={result} quotes={quotes} onQuote={onQuote} />}
-                  <Rule criterion={criterion} />
+                  <Rule criterion={criterion} isDecided={result !== undefined} />
                 </details>
               )}
             </div>
@@ -89,9 +89,10 @@ function Finding({ result, quotes, onQuote }: FindingProps) {
   );
 }
 
-function Rule({ criterion: { expression, jsonSchema } }: { criterion: Criterion }) {
+function Rule({ criterion: { expression, jsonSchema }, isDecided }: { criterion: Criterion; isDecided: boolean }) {
   if (expression) return <pre className={classes.code}>{expression}</pre>;
   if (jsonSchema !== null) return <pre className={classes.code}>{JSON.stringify(jsonSchema, null, 2)}</pre>;
+  if (isDecided) return null;
   return <p className={classes.by}>The validator reads the answer and quotes what it goes by.</p>;
 }
 
