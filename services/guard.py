@@ -124,7 +124,7 @@ def endpoint(url: str) -> Endpoint:
     if parsed.scheme not in {"http", "https"}:
         raise EndpointNotAllowedError("The URL must begin with http:// or https://.")
     if parsed.userinfo:
-        raise EndpointNotAllowedError("The URL must not hold a user name or password; give the agent a secret instead.")
+        raise EndpointNotAllowedError("The URL must not hold a user name or password; set a secret instead.")
     if parsed.fragment:
         raise EndpointNotAllowedError("The URL must not have a fragment (#…); it would not be sent.")
     if not _is_host(host):

@@ -198,7 +198,7 @@ async def test_trouble_says_what_happens_next(response: Response, kind: Validato
 
 async def test_time_bounds_the_whole_call() -> None:
     async with ScriptedAgent(Response({"results": GOOD}, drip_seconds=0.05)) as back_end:
-        validator = HttpValidator(Guard(LOOPBACK), back_end.url, timeout_seconds=0.3)
+        validator = HttpValidator(Guard(LOOPBACK), back_end.url, timeout_seconds=1)
         with pytest.raises(ValidatorError) as raised:
             await validator.validate(SUBMISSION, RecordingAsk())
 
