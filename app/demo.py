@@ -310,7 +310,8 @@ class Demo:
         url = self.client.url
         query = "query($id: ID!) { job(id: $id) { title status result logs { nodes { timestamp type message } } } }"
         body = json.dumps({"query": query, "variables": {"id": job_id}})
-        self.screen.title(f"Look around at {url}/graphql")
+        self.screen.title(f"Look around at {url}")
+        self.screen.line("In a browser, one click makes you Inês or Ada; GraphiQL is at /graphql.")
         for api in (self.client, self.admin):
             self.screen.line(f"{api.person.name}, {api.person.role.value}; good for 12 hours:")
             self.screen.verbatim(f"{api.person.role.name}={api.token}")

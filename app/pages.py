@@ -1,4 +1,4 @@
-"""The pages: files that the page build made, found once at the start and served from then on as they are.
+"""The pages: files that the page build made, found once and served from then on as they are.
 
 Every page is the same for everybody, so it is served to everybody: who is asking is found out by what it asks for.
 """
@@ -21,7 +21,7 @@ from schema.http import EVENTS, GRAPHQL_JSON, JSON, accepted
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -30,6 +30,8 @@ _HERE = Path(__file__).resolve().parent
 BUILDS = (_HERE / "web", _HERE.parent / "web" / "dist")
 
 INDEX, GRAPHIQL = "index.html", "graphiql.html"
+# What the page build writes last: with it, everything is there.
+COMPLETE = "index.html.br"
 HTML = "text/html"
 # Not the system's own table: browsers refuse a script whose type some distribution left out.
 CONTENT_TYPES: Mapping[str, str] = {
@@ -60,9 +62,10 @@ _GRAPHIQL_POLICY = (
 )
 
 _MISSING = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Signoff</title>
-<h1>The pages are not built here</h1>
-<p>In a checkout, <code>python3 dev.py setup</code> builds them; then start the server again.
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="3"><title>Signoff</title>
+<h1>The pages are not built yet</h1>
+<p>The demo builds them when it is started for the first time: wait a moment, and they show themselves.
+Elsewhere, <code>python3 dev.py setup</code> builds them.
 <p>Everything can also be done over GraphQL at <code>/graphql</code>.
 </html>
 """
@@ -116,30 +119,24 @@ def _etags(request: Request) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pages:
-    """What a page build made, by its path below `/`. Only what was found is served: no path leads anywhere else."""
+    """What a page build made, by its path below `/`. Only what was found is served: no path leads anywhere else.
 
-    files: Mapping[str, _File] = field(default_factory=dict[str, _File])
+    The build is found in the first of `builds` that has a complete one, if need be after the start: until then, every
+    page says that it is not there yet.
+    """
 
-    @classmethod
-    def found(cls) -> Self:
-        """Find the page build; without one, every page says so."""
-        return next((cls.built_in(folder) for folder in BUILDS if (folder / INDEX).is_file()), cls())
+    builds: Sequence[Path] = BUILDS
+    _found: Mapping[str, _File] = field(default_factory=dict[str, _File], init=False)
 
-    @classmethod
-    def built_in(cls, folder: Path) -> Self:
-        """Find the files of a build."""
-        files: dict[str, _File] = {}
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix in CONTENT_TYPES:
-                variants = {"identity": _Variant.of(path)}
-                for encoding, suffix in ENCODINGS.items():
-                    smaller = path.with_name(path.name + suffix)
-                    if smaller.is_file():
-                        variants[encoding] = _Variant.of(smaller)
-                files[path.relative_to(folder).as_posix()] = _File(CONTENT_TYPES[path.suffix], variants)
-        return cls(files)
+    @property
+    def files(self) -> Mapping[str, _File]:
+        """The build's files, by their paths in it."""
+        if not self._found:
+            folder = next((folder for folder in self.builds if (folder / COMPLETE).is_file()), None)
+            self._found = {} if folder is None else _files_in(folder)
+        return self._found
 
     def routes(self) -> list[Route]:
         """What they answer: the application at its every address, so that a deep link survives a reload."""
@@ -170,6 +167,19 @@ class Pages:
         if found is None:
             return HTMLResponse(_MISSING, HTTPStatus.SERVICE_UNAVAILABLE)
         return found.response(request, {"cache-control": _REVALIDATED, **headers})
+
+
+def _files_in(folder: Path) -> Mapping[str, _File]:
+    files: dict[str, _File] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in CONTENT_TYPES:
+            variants = {"identity": _Variant.of(path)}
+            for encoding, suffix in ENCODINGS.items():
+                smaller = path.with_name(path.name + suffix)
+                if smaller.is_file():
+                    variants[encoding] = _Variant.of(smaller)
+            files[path.relative_to(folder).as_posix()] = _File(CONTENT_TYPES[path.suffix], variants)
+    return files
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
 
 const folder = "dist";
+// A server that waits for the build takes this page's smaller file as the sign that everything is there.
+const last = "index.html";
 const text = /\.(css|html|js|json|svg|ttf|txt)$/;
 // Less, and the headers weigh more than what is saved.
 const worthBytes = 512;
@@ -32,5 +34,6 @@ async function compress(file) {
   }
 }
 
-const names = await readdir(folder, { recursive: true });
-await Promise.all(names.filter((name) => text.test(name)).map((name) => compress(join(folder, name))));
+const names = (await readdir(folder, { recursive: true })).filter((name) => text.test(name) && name !== last);
+await Promise.all(names.map((name) => compress(join(folder, name))));
+await compress(join(folder, last));

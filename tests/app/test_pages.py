@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.auth import SESSION_COOKIE
 from app.middleware import PAGES
-from app.pages import OrGraphiQL, Pages
+from app.pages import COMPLETE, OrGraphiQL, Pages
 from tests.app.conftest import Api
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -26,6 +26,7 @@ def build(tmp_path: Path) -> Path:
     folder = tmp_path / "dist"
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<p>the application")
+    (folder / COMPLETE).write_bytes(b"as if it were brotli")
     (folder / "graphiql.html").write_text("<p>GraphiQL")
     (folder / "assets" / "index-a1.js").write_bytes(SCRIPT)
     (folder / "assets" / "index-a1.js.gz").write_bytes(gzip.compress(SCRIPT))
@@ -36,7 +37,7 @@ def build(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def http(build: Path) -> AsyncGenerator[httpx.AsyncClient]:
-    pages = Pages.built_in(build)
+    pages = Pages([build])
     graphql = OrGraphiQL(PlainTextResponse("GraphQL"), pages)
     app = Starlette(routes=[*pages.routes(), Route("/graphql", graphql)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://signoff.test") as client:
@@ -45,7 +46,7 @@ async def http(build: Path) -> AsyncGenerator[httpx.AsyncClient]:
 
 @pytest.mark.parametrize("path", [page.replace("{id}", "job_1") for page in PAGES])
 async def test_a_deep_link_is_the_application(http: httpx.AsyncClient, path: str) -> None:
-    page = await http.get(path)
+    page = await http.get(path, headers={"accept-encoding": "identity"})
 
     assert (page.status_code, page.text) == (200, "<p>the application")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -152,8 +153,9 @@ async def test_a_browser_that_opens_the_address_of_graphql_gets_graphiql(
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/login", "/admin/agents", "/graphql"])
-async def test_where_the_pages_are_not_built_they_say_so(path: str) -> None:
-    pages = Pages()
+async def test_where_the_pages_are_not_built_they_say_so(path: str, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("half of a build")
+    pages = Pages([tmp_path])
     app = Starlette(routes=[*pages.routes(), Route("/graphql", OrGraphiQL(PlainTextResponse("GraphQL"), pages))])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://signoff.test") as http:
         page = await http.get(path, headers={"accept": BROWSER})
@@ -162,6 +164,16 @@ async def test_where_the_pages_are_not_built_they_say_so(path: str) -> None:
     assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
     assert "python3 dev.py setup" in page.text
     assert asked.text == "GraphQL"
+
+
+async def test_pages_that_are_built_after_the_start_are_found(http: httpx.AsyncClient, build: Path) -> None:
+    (build / COMPLETE).rename(build / "later")
+    before = await http.get("/jobs")
+    (build / "later").rename(build / COMPLETE)
+
+    after = await http.get("/jobs", headers={"accept-encoding": "identity"})
+
+    assert (before.status_code, after.status_code, after.text) == (503, 200, "<p>the application")
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/jobs/job_1", "/login", "/admin/jobs", "/", "/assets/x.js"])

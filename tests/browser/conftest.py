@@ -20,7 +20,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from pydantic import SecretStr
 
 from app.auth import SESSION_COOKIE, Tokens
-from app.pages import BUILDS, INDEX
+from app.pages import BUILDS, COMPLETE
 from app.secrets import secret_keys
 from app.settings import read
 from db.records import Role
@@ -143,7 +143,7 @@ class Site:
 @pytest.fixture(scope="session")
 def started(sqlite: SQLite, tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, Any]]:
     """A server, the demo's agents and a judge, each on loopback."""
-    if not any((folder / INDEX).is_file() for folder in BUILDS):
+    if not any((folder / COMPLETE).is_file() for folder in BUILDS):
         pytest.fail("the pages are not built: python3 dev.py setup")
     directory = tmp_path_factory.mktemp("browser")
     with (
