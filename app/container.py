@@ -198,10 +198,12 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         problems = dict(zip((found.name for found in their_validators), started, strict=True))
         validating.health.problem = problems.get(validator.name)
         await asyncio.gather(*(found.plugin.start() for found in their_executors))
-        steps = Steps(database, journal, settling, executors, validating, sandbox, wiring.secrets, metrics)
         in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)
         runner = temporal or in_process
+        steps = Steps(
+            database, journal, settling, executors, validating, sandbox, wiring.secrets, metrics, runner.look_again
+        )
         jobs = Jobs(database, journal, lifecycle, settling, sandbox, runner, wiring.inputs)
         executions = Executions(
             database,

@@ -90,6 +90,8 @@ class Steps:
     sandbox: Sandbox
     secrets: Secrets
     metrics: Metrics
+    room_made: Callable[[], None]
+    """Called once an agent has room for another call."""
 
     async def run(self, claim: Claim) -> None:
         """Go on with an execution until it is finished, waits for its validator, or is no longer this process's."""
@@ -298,6 +300,7 @@ class Steps:
                 self.metrics.dropped_answers.inc()
                 raise LostError
             await execution_rows.free_slot(tx, claim.execution_id)
+            tx.committed.append(self.room_made)
             message = f"The agent answered in {response.duration_ms} ms"
             if errors:
                 message = f"The agent's answer does not meet its output schema: {errors[0]}"

@@ -44,6 +44,7 @@ class InProcess:
         self._leases = Leases(self.database, self.owner, self.lease_seconds)
         self._reserved = 0
         self._work = asyncio.Event()
+        self._fruitless = 0
         self._accepting = False
         self._stopping = False
 
@@ -74,6 +75,11 @@ class InProcess:
         held = self._leases.get(execution_id)
         if held is not None:
             held.task.cancel()
+
+    def look_again(self) -> None:
+        """An agent has room again, or something else may have changed that claims wait for."""
+        self._fruitless = 0
+        self._work.set()
 
     # ------------------------------------------------------------------------------------------------------ working
 
@@ -140,7 +146,7 @@ class InProcess:
             log.exception("execution %s stopped", claim.execution_id)
         finally:
             self._leases.drop(claim.execution_id, asyncio.current_task())
-            self._work.set()
+            self.look_again()
 
     async def _claim_work(self) -> None:
         """Claim what is due, all the time: queued, done waiting, or left behind by a process that died."""
@@ -171,6 +177,9 @@ class InProcess:
                 self.steps.metrics.takeovers.inc()
             self._spawn(item.execution_id, item.fence, claimed_at)
         if claimed:
+            self._fruitless = 0
             return 0.0
-        # Not below a moment: what is due but has no free slot would else be looked for without a pause.
-        return min(SWEEP_SECONDS, max(0.05, next_due if next_due is not None else SWEEP_SECONDS))
+        # What is due but finds no room at its agent is looked for less and less often: who makes room here rings.
+        self._fruitless = min(self._fruitless + 1, 5)
+        pause = 0.025 * 2.0**self._fruitless
+        return min(SWEEP_SECONDS, max(pause, next_due if next_due is not None else SWEEP_SECONDS))

@@ -126,6 +126,11 @@ class Temporal:
         self._work.set()
         self._send(self._tell(execution_id))
 
+    def look_again(self) -> None:
+        """An agent has room again."""
+        self._work.set()
+        self.in_process.look_again()
+
     def interrupt(self, execution_id: str) -> None:
         """Cancel the workflow of an execution that was ended from outside."""
         self.in_process.interrupt(execution_id)
@@ -345,8 +350,6 @@ class Temporal:
             step.result()
         async with self.database.begin() as tx:
             await execution_rows.hand_back(tx, execution_id, self._leases.owner, self._handed_over_seconds)
-        # Its agent may have room for another one now.
-        self._work.set()
         return await self._then(execution_id)
 
     async def _do(self, claim: Claim) -> None:
