@@ -1,8 +1,12 @@
+import { Button } from "@mantine/core";
+import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import { useSearchParams } from "wouter";
 import { countsQuery, jobsQuery } from "../api/queries";
 import { JobFilters } from "../jobs/JobFilters";
 import classes from "../jobs/JobsPage.module.css";
+import { NewJobDialog } from "../jobs/NewJobDialog";
 import { useJobFilter } from "../jobs/useJobFilter";
 import { useJobsFeed } from "../live/useJobsFeed";
 import { Card } from "../ui/Card";
@@ -25,6 +29,7 @@ export default function AdminJobsPage() {
   const jobs = useInfiniteQuery(jobsQuery(filter, { field: "UPDATED_AT", direction: "DESC" }));
   const counts = useQuery(countsQuery(othersThanStatus));
   const connection = useJobsFeed(jobs.data?.pages[0]?.feedCursor);
+  const [creating, setCreating] = useState(false);
   const total = jobs.data?.pages[0]?.jobs.totalCount;
   const setUnit = (unit: Unit) =>
     setParams((before) => new URLSearchParams({ ...Object.fromEntries(before), over: unit }), { replace: true });
@@ -35,6 +40,13 @@ export default function AdminJobsPage() {
           All jobs
         </h1>
         <LiveDot connection={connection} />
+        <Button
+          className={classes.new ?? ""}
+          leftSection={<IconPlus size={16} aria-hidden />}
+          onClick={() => setCreating(true)}
+        >
+          New job
+        </Button>
       </div>
       <StatusTiles counts={counts.data} pressed={filter.statuses ?? []} onToggle={toggleStatus} />
       <StuckCard />
@@ -44,6 +56,7 @@ export default function AdminJobsPage() {
         </JobFilters>
         <JobTable query={jobs} isFiltered={isFiltered} />
       </Card>
+      {creating && <NewJobDialog onClose={() => setCreating(false)} />}
       <TrendChart unit={unitOf(params.get("over"))} onUnit={setUnit} />
     </div>
   );

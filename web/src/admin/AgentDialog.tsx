@@ -4,6 +4,7 @@ import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
 import { Dialog } from "../ui/Dialog";
 import { JsonInput } from "../ui/JsonInput";
+import { refusalAt, useFocusOnRefusal } from "../ui/refusals";
 import { Trouble } from "../ui/Trouble";
 import rows from "./AgentDialog.module.css";
 import {
@@ -31,6 +32,8 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
   );
   const create = useCreateAgent();
   const update = useUpdateAgent();
+  const { error } = agent ? update : create;
+  const form = useFocusOnRefusal(error);
   const change = (part: Partial<AgentDraft>) => setDraft((before) => ({ ...before, ...part }));
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -41,12 +44,13 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
   };
   return (
     <Dialog title={agent ? `Edit ${agent.name}` : "Register an agent"} size="xl" onClose={onClose}>
-      <form onSubmit={submit} className={classes.form}>
+      <form ref={form} onSubmit={submit} className={classes.form}>
         <TextInput
           label="Name"
           required
           withAsterisk={false}
           data-autofocus
+          error={refusalAt(error, "name")}
           value={draft.name}
           onChange={(event) => change({ name: event.currentTarget.value })}
         />
@@ -57,6 +61,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
           placeholder="https://agent.example/run"
           required
           withAsterisk={false}
+          error={refusalAt(error, "endpointUrl")}
           value={draft.endpointUrl}
           onChange={(event) => change({ endpointUrl: event.currentTarget.value })}
         />
@@ -81,7 +86,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
           optional
           value={draft.inputSchema}
           onChange={(inputSchema) => change({ inputSchema })}
-          error={schemaProblem(draft.inputSchema)}
+          error={schemaProblem(draft.inputSchema) ?? refusalAt(error, "inputSchema")}
         />
         <JsonInput
           label="Output schema"
@@ -89,7 +94,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
           optional
           value={draft.outputSchema}
           onChange={(outputSchema) => change({ outputSchema })}
-          error={schemaProblem(draft.outputSchema)}
+          error={schemaProblem(draft.outputSchema) ?? refusalAt(error, "outputSchema")}
         />
         <JsonInput
           label="Input mapping"
@@ -98,6 +103,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
           rows={3}
           value={draft.inputMapping}
           onChange={(inputMapping) => change({ inputMapping })}
+          error={refusalAt(error, "inputMapping")}
         />
         <div className={rows.row}>
           <TextInput
@@ -108,6 +114,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
             step="any"
             required
             withAsterisk={false}
+            error={refusalAt(error, "timeoutSeconds")}
             value={draft.timeoutSeconds}
             onChange={(event) => change({ timeoutSeconds: event.currentTarget.value })}
           />
@@ -117,6 +124,7 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
             min={1}
             required
             withAsterisk={false}
+            error={refusalAt(error, "maxConcurrentExecutions")}
             value={draft.maxConcurrentExecutions}
             onChange={(event) => change({ maxConcurrentExecutions: event.currentTarget.value })}
           />
@@ -135,10 +143,11 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
               : "Sent as a bearer token and used to sign requests"
           }
           autoComplete="new-password"
+          error={refusalAt(error, "secret")}
           value={draft.secret}
           onChange={(event) => change({ secret: event.currentTarget.value })}
         />
-        <Trouble error={agent ? update.error : create.error} />
+        <Trouble error={error} />
         <div className={classes.buttons}>
           <Button type="submit" loading={create.isPending || update.isPending}>
             {agent ? "Save" : "Register"}

@@ -7,6 +7,8 @@ import type { Check, CriterionDraft } from "./draft";
 interface CriterionFieldsProps {
   number: number;
   criterion: CriterionDraft;
+  /** What was refused about it. */
+  error: string | undefined;
   onChange: (criterion: CriterionDraft) => void;
   /** Null: the last one stays. */
   onRemove: (() => void) | null;
@@ -18,7 +20,7 @@ const CHECKS: { value: Check; label: string }[] = [
   { value: "jsonSchema", label: "Checked by a JSON schema" },
 ];
 
-export function CriterionFields({ number, criterion, onChange, onRemove }: CriterionFieldsProps) {
+export function CriterionFields({ number, criterion, error, onChange, onRemove }: CriterionFieldsProps) {
   const change = (part: Partial<CriterionDraft>) => onChange({ ...criterion, ...part });
   return (
     <div className={classes.criterion} role="group" aria-label={`Criterion ${number}`}>
@@ -28,6 +30,7 @@ export function CriterionFields({ number, criterion, onChange, onRemove }: Crite
           aria-label={`Criterion ${number}`}
           placeholder="What the answer must meet, in one sentence"
           required
+          error={criterion.check === "judged" && error}
           value={criterion.text}
           onChange={(event) => change({ text: event.currentTarget.value })}
         />
@@ -65,6 +68,7 @@ export function CriterionFields({ number, criterion, onChange, onRemove }: Crite
           withAsterisk={false}
           placeholder="size(answer.phones) == 3"
           value={criterion.rule}
+          error={error}
           onChange={(event) => change({ rule: event.currentTarget.value })}
         />
       )}
@@ -73,6 +77,7 @@ export function CriterionFields({ number, criterion, onChange, onRemove }: Crite
           label="JSON schema that the answer must meet"
           value={criterion.rule}
           onChange={(rule) => change({ rule })}
+          error={error}
         />
       )}
     </div>

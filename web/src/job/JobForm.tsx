@@ -2,6 +2,7 @@ import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { JsonInput } from "../ui/JsonInput";
+import { refusalAt, useFocusOnRefusal } from "../ui/refusals";
 import { Trouble } from "../ui/Trouble";
 import { CriterionFields } from "./CriterionFields";
 import { type CriterionDraft, type Draft, emptyCriterion, fieldsOf, isSendable, type JobFields } from "./draft";
@@ -20,6 +21,7 @@ interface JobFormProps {
 
 /** What a job says: for a new one and for an edit. */
 export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCancel, children }: JobFormProps) {
+  const form = useFocusOnRefusal(error);
   const [draft, setDraft] = useState(initial);
   const change = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
   const setCriteria = (criteria: CriterionDraft[]) => change({ criteria });
@@ -28,12 +30,13 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
     if (isSendable(draft)) onSubmit(fieldsOf(draft));
   };
   return (
-    <form onSubmit={submit} className={classes.form}>
+    <form ref={form} onSubmit={submit} className={classes.form}>
       <TextInput
         label="Title"
         required
         withAsterisk={false}
         data-autofocus
+        error={refusalAt(error, "title")}
         value={draft.title}
         onChange={(event) => change({ title: event.currentTarget.value })}
       />
@@ -42,6 +45,7 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
         description="What is to be done, in words"
         autosize={false}
         rows={3}
+        error={refusalAt(error, "description")}
         value={draft.description}
         onChange={(event) => change({ description: event.currentTarget.value })}
       />
@@ -51,6 +55,7 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
         description="The data to do it with, as JSON"
         value={draft.input}
         onChange={(input) => change({ input })}
+        error={refusalAt(error, "input")}
       />
       <fieldset className={classes.criteria}>
         <legend>Acceptance criteria</legend>
@@ -59,6 +64,7 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
             key={criterion.key}
             number={index + 1}
             criterion={criterion}
+            error={refusalAt(error, "acceptanceCriteria", String(index))}
             onChange={(changed) => setCriteria(draft.criteria.with(index, changed))}
             onRemove={draft.criteria.length > 1 ? () => setCriteria(draft.criteria.toSpliced(index, 1)) : null}
           />

@@ -1,3 +1,4 @@
+import { TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useLocation } from "wouter";
@@ -6,26 +7,30 @@ import { CreateJobDocument } from "../gql/graphql";
 import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
+import { useViewer } from "../session/useViewer";
 import { Dialog } from "../ui/Dialog";
 import { newKey } from "../ui/newKey";
+import { refusalAt } from "../ui/refusals";
 
 const TRIES = 3;
 
 export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
   const [, go] = useLocation();
+  const admin = useViewer().role === "ADMIN";
+  const [ownerId, setOwnerId] = useState("");
   const [agentId, setAgentId] = useState("");
   // The same form sent twice makes one job; what was refused is not remembered by its key.
   const [idempotencyKey, setIdempotencyKey] = useState(newKey);
   const create = useMutation({
     mutationFn: async (fields: JobFields) => {
-      const input = { ...fields, agentId: agentId || null, idempotencyKey };
+      const input = { ...fields, agentId: agentId || null, ownerId: ownerId || null, idempotencyKey };
       return accepted((await ask(CreateJobDocument, { input })).createJob);
     },
     retry: (failures, error) => error instanceof UnreachableError && failures < TRIES,
     onSuccess: ({ job }) => {
       void queries.invalidateQueries({ queryKey: ["jobs"] });
-      if (job) go(`/jobs/${job.id}`);
+      if (job) go(`${admin ? "/admin" : ""}/jobs/${job.id}`);
     },
     onError: () => setIdempotencyKey(newKey()),
   });
@@ -40,6 +45,15 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
         onCancel={onClose}
       >
         <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
+        {admin && (
+          <TextInput
+            label="Owner"
+            description="The id of the person whose job it is; empty: yours"
+            value={ownerId}
+            onChange={(event) => setOwnerId(event.currentTarget.value)}
+            error={refusalAt(create.error, "ownerId")}
+          />
+        )}
       </JobForm>
     </Dialog>
   );

@@ -10,7 +10,7 @@ interface JsonInputProps {
   rows?: number;
   /** Whether nothing at all is fine as well. */
   optional?: boolean;
-  error?: string | null;
+  error?: string | null | undefined;
 }
 
 /** A text that has to be JSON, and says while one types where it is not. */
