@@ -11,7 +11,10 @@ export function refusalAt(error: Error | null, ...field: string[]): string | und
 export function useFocusOnRefusal(error: Error | null): RefObject<HTMLFormElement | null> {
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    if (error) form.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
+    const field = error && form.current?.querySelector<HTMLElement>("[aria-invalid=true]");
+    field?.focus();
+    // With what is said below it.
+    field?.scrollIntoView({ block: "center" });
   }, [error]);
   return form;
 }
