@@ -110,19 +110,21 @@ def table(title: str, *columns: str) -> Table:
 
 async def many_queued(scene: Stage, count: int, path: str, runner: str) -> None:
     """Queue executions that the next servers find. Their jobs are copies of one."""
+    # Temporal outlives a database here, and its workflows have the executions' ids.
+    id_of = {kind: f"'{kind}_' || lpad((n + {time.time_ns()})::text, 26, '0')" for kind in ("job", "exe")}
     agents = [await scene.agent(path, timeout_seconds=900) for _ in range(-(-count // SLOTS))]
     pattern = await scene.job(agents[0], judged=False)
     await scene.container.executions.execute(ADMIN, Execute(pattern.id, wait_seconds=0))
     async with scene.container.database.begin() as tx:
-        await copy(tx, jobs_table, pattern.id, count, id=ID.format("job"), latest_execution_id=ID.format("exe"))
+        await copy(tx, jobs_table, pattern.id, count, id=id_of["job"], latest_execution_id=id_of["exe"])
         agent_of = "(ARRAY[" + ",".join(f"'{agent.id}'" for agent in agents) + f"])[1 + n % {len(agents)}]"
-        job = ID.format("job")
+        job = id_of["job"]
         await copy(
             tx,
             executions_table,
             pattern.id,
             count,
-            id=ID.format("exe"),
+            id=id_of["exe"],
             job_id=job,
             agent_id=agent_of,
             runner=f"'{runner}'",
@@ -131,9 +133,6 @@ async def many_queued(scene: Stage, count: int, path: str, runner: str) -> None:
         )
         # The pattern itself is out of the way.
         await tx.connection.execute(text(f"UPDATE executions SET runner = 'nobody' WHERE job_id = '{pattern.id}'"))  # noqa: S608
-
-
-ID = "'{}_' || lpad(n::text, 26, '0')"
 
 
 async def copy(tx: Transaction, of: object, like: str, count: int, **columns: str) -> None:
@@ -217,7 +216,9 @@ def add(found: Table, runner: str, number: int, took: Throughput) -> None:
     each = 1000 / took.executions
     engine = f"{took.engine_cpu_seconds * each:.0f}" if took.engine_cpu_seconds else "-"
     rate = took.executions / took.seconds
-    found.add_row(runner, str(number), f"{rate:.0f}", f"{took.cpu_seconds * each:.1f}", engine)
+    row = (runner, str(number), f"{rate:.1f}", f"{took.cpu_seconds * each:.1f}", engine)
+    console.print(*row)
+    found.add_row(*row)
 
 
 # ------------------------------------------------------------------------------------------------------------ waiting
