@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import zipfile
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.async_api import expect
 
+from app.pages import BUILDS, COMPLETE, GRAPHIQL
 from tests.agents import Response
 from tests.browser.conftest import a_client, an_admin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.browser.conftest import Site, Someone, StartAgent, Visiting
 
+ROOT = BUILDS[1].parent.parent
 FIRST_LOAD_BYTES = 200_000
 
 
@@ -82,3 +89,15 @@ async def test_graphiql_asks_and_follows_as_whoever_is_signed_in(
     await expect(answer).to_contain_text("AGENT_REQUEST")
     go.set()
     await expect(answer).to_contain_text("STATUS_CHANGE")
+
+
+def test_a_wheel_brings_the_pages_along(started: dict[str, Any], tmp_path: Path) -> None:
+    del started  # which says where the pages are not built
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=ROOT, check=True)
+
+    [wheel] = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    folder, built = BUILDS
+    assert {path.relative_to(ROOT).as_posix() for path in [folder / COMPLETE, folder / GRAPHIQL]} <= names
+    assert {f"app/web/assets/{path.name}" for path in (built / "assets").iterdir()} <= names
