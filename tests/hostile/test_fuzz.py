@@ -29,7 +29,7 @@ from tests.hostile.test_hostile import CREATE_JOB, PATIENCE_SECONDS, a_job, unha
 
 T = TypeVar("T")
 
-TRIES = int(os.environ.get("TEST_FUZZ_TRIES", "600"))
+TRIES = int(os.environ.get("TEST_FUZZ_TRIES", "400"))
 SEED = int(os.environ.get("TEST_FUZZ_SEED", "0"))
 OPERATIONS, FRAMES = TRIES // 2, TRIES // 4
 REQUESTS = TRIES - OPERATIONS - FRAMES
