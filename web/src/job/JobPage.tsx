@@ -29,7 +29,7 @@ export type OpenDialog = "edit" | "assign";
 export function JobPage({ id, overrides = false }: JobPageProps) {
   const { data, error, refetch } = useQuery(jobQuery(id));
   const { data: attempts } = useQuery(attemptsQuery(id));
-  const { events, connection } = useJobFeed(id, data?.feedCursor);
+  const { events, connection } = useJobFeed(id, data?.job ? data.feedCursor : undefined);
   const [mode, setMode] = useState<Mode | null>(null);
   const [dialog, setDialog] = useState<OpenDialog | null>(null);
   if (!data) return error ? <Trouble error={error} onRetry={() => void refetch()} /> : <Waiting />;

@@ -33,7 +33,6 @@ const client = createClient({
       clearTimeout(pongDue);
     },
   },
-  onNonLazyError: () => {},
 });
 
 addEventListener("offline", () => client.terminate());

@@ -1,19 +1,18 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { ask } from "../api/ask";
-import { type EntryFragment, LogAppendedDocument, LogsAfterDocument } from "../gql/graphql";
+import { attemptsQuery, jobQuery } from "../api/queries";
+import { type JobLogType, LogAppendedDocument, LogsAfterDocument } from "../gql/graphql";
+import type { Placed } from "../log/entries";
 import { type Connection, type Feed, follow } from "./follow";
 import { onReturn, subscribe } from "./socket";
 import { throttle } from "./throttle";
 
 const REFRESH_MILLISECONDS = 150;
+/** Answers can be large: they are read again when there is one, and when an attempt begins or ends. */
+const CHANGES_ATTEMPTS: ReadonlySet<JobLogType> = new Set(["STATUS_CHANGE", "AGENT_RESPONSE"]);
 
-export interface LogEvent {
-  cursor: string;
-  entry: EntryFragment;
-}
-
-function jobFeed(jobId: string): Feed<LogEvent> {
+function jobFeed(jobId: string): Feed<Placed> {
   return {
     subscribe: (after, sink) =>
       subscribe(
@@ -33,9 +32,9 @@ function jobFeed(jobId: string): Feed<LogEvent> {
 }
 
 /** What has been logged of a job since `after`, live; each event has the job read again. */
-export function useJobFeed(jobId: string, after: string | undefined): { events: LogEvent[]; connection: Connection } {
+export function useJobFeed(jobId: string, after: string | undefined): { events: Placed[]; connection: Connection } {
   const queries = useQueryClient();
-  const [events, setEvents] = useState<LogEvent[]>([]);
+  const [events, setEvents] = useState<Placed[]>([]);
   const [connection, setConnection] = useState<Connection>("connecting");
   // The page's first cursor is where the feed begins; later ones are behind it.
   const [start, setStart] = useState(after);
@@ -43,17 +42,21 @@ export function useJobFeed(jobId: string, after: string | undefined): { events: 
 
   useEffect(() => {
     if (start === undefined) return;
-    const refresh = throttle(() => void queries.invalidateQueries({ queryKey: ["job", jobId] }), REFRESH_MILLISECONDS);
+    const read = (queryKey: string[]) => () => void queries.invalidateQueries({ queryKey, exact: true });
+    const readJob = throttle(read(jobQuery(jobId).queryKey), REFRESH_MILLISECONDS);
+    const readAttempts = throttle(read(attemptsQuery(jobId).queryKey), REFRESH_MILLISECONDS);
     const stop = follow(jobFeed(jobId), start, {
       received: (items) => {
         setEvents((before) => [...before, ...items]);
-        refresh();
+        readJob();
+        if (items.some(({ entry }) => CHANGES_ATTEMPTS.has(entry.type))) readAttempts();
       },
       moved: setConnection,
     });
     return () => {
       stop();
-      refresh.cancel();
+      readJob.cancel();
+      readAttempts.cancel();
     };
   }, [queries, jobId, start]);
 

@@ -29,7 +29,7 @@ export function filterOf(search: URLSearchParams): LogFilter {
   };
 }
 
-export function typesOf({ kinds }: LogFilter): JobLogType[] {
+function typesOf({ kinds }: LogFilter): JobLogType[] {
   return kinds.flatMap((kind) => [...KINDS[kind].types]);
 }
 

@@ -1,5 +1,6 @@
 import { Button, SegmentedControl } from "@mantine/core";
 import { IconDownload } from "@tabler/icons-react";
+import { useMemo } from "react";
 import type { AttemptFragment, JobPartsFragment } from "../gql/graphql";
 import { Card } from "../ui/Card";
 import { CopyButton } from "../ui/CopyButton";
@@ -26,7 +27,8 @@ interface AnswerCardProps {
 export function AnswerCard({ job, attempt, chosen, onChoose }: AnswerCardProps) {
   const completed = job.status === "COMPLETED";
   const value = completed ? job.result : (attempt?.answer ?? null);
-  const quotes = quotesOf(attempt?.validation?.criteria ?? []);
+  const results = attempt?.validation?.criteria;
+  const quotes = useMemo(() => quotesOf(results ?? []), [results]);
   const modes: Mode[] = quotes.length > 0 ? ["readable", "quotes", "json"] : ["readable", "json"];
   if (value === null) return null;
   const usual: Mode = !completed && quotes.length > 0 ? "quotes" : "readable";

@@ -1,12 +1,18 @@
+import { useMemo } from "react";
 import { highlight, printed } from "./evidence";
 import classes from "./QuotedAnswer.module.css";
 import type { Quote } from "./quotes";
 
 /** The answer with all that was quoted from it marked. */
 export function QuotedAnswer({ value, quotes }: { value: unknown; quotes: Quote[] }) {
-  const pieces = highlight(
-    printed(value),
-    quotes.map(({ text }) => text),
+  // A large answer is not cut anew with each event of the page.
+  const pieces = useMemo(
+    () =>
+      highlight(
+        printed(value),
+        quotes.map(({ text }) => text),
+      ),
+    [value, quotes],
   );
   const first = new Set<number>();
   return (

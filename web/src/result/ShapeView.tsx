@@ -1,3 +1,5 @@
+import { Button } from "@mantine/core";
+import { useState } from "react";
 import { JsonTree } from "../ui/JsonTree";
 import classes from "./ShapeView.module.css";
 import { isNumeric, isScalar, type Shape, scalarText } from "./shape";
@@ -36,7 +38,11 @@ export function ShapeView({ shape, label }: { shape: Shape; label: string }) {
   }
 }
 
+/** As many rows as one looks at, and as a browser lays out at once. */
+const FIRST_ROWS = 200;
+
 function TableView({ columns, rows, label }: Extract<Shape, { kind: "table" }> & { label: string }) {
+  const [shown, setShown] = useState(FIRST_ROWS);
   const numeric = new Set(columns.filter((column) => isNumeric(rows, column)));
   return (
     <div className={classes.scroll} role="region" aria-label={label} tabIndex={0}>
@@ -51,7 +57,7 @@ function TableView({ columns, rows, label }: Extract<Shape, { kind: "table" }> &
           </tr>
         </thead>
         <tbody>
-          {rows.map((row, index) => (
+          {rows.slice(0, shown).map((row, index) => (
             <tr key={index}>
               {columns.map((column) => (
                 <td key={column} data-numeric={numeric.has(column) || undefined}>
@@ -62,6 +68,11 @@ function TableView({ columns, rows, label }: Extract<Shape, { kind: "table" }> &
           ))}
         </tbody>
       </table>
+      {rows.length > shown && (
+        <Button size="compact-sm" variant="default" onClick={() => setShown(rows.length)}>
+          Show all {rows.length} rows
+        </Button>
+      )}
     </div>
   );
 }

@@ -15,7 +15,7 @@ export function isScalar(value: unknown): value is Scalar {
   return value === null || typeof value !== "object";
 }
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
+function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -27,7 +27,7 @@ export async function signOut(): Promise<void> {
   await post("/logout", {});
 }
 
-export class SignInError extends Error {}
+class SignInError extends Error {}
 
 async function post(path: string, body: object): Promise<Response> {
   const headers = { "content-type": "application/json" };
