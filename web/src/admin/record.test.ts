@@ -13,7 +13,7 @@ const job = (id: string, finishedAt: string | null, durationMs: number | null, a
       outcome: finishedAt && "ACCEPTED",
       agent: { id: agentId },
       finishedAt,
-      logs: { nodes: durationMs === null ? [] : [{ durationMs }] },
+      logs: { nodes: durationMs === null ? [] : [{ durationMs, status: durationMs < 1_000 ? "OK" : "TIMEOUT" }] },
     },
   }) as unknown as Jobs[number];
 
@@ -22,6 +22,12 @@ test("outcomes stand in the order in which they came, with the median and the sl
   const { outcomes, medianMs, slowestMs } = recordOf("agt_1", jobs);
   expect(outcomes.map(({ jobId }) => jobId)).toEqual(["a", "b", "c"]);
   expect([medianMs, slowestMs]).toEqual([30, 900]);
+});
+
+test("an answer that did not come took no time", () => {
+  const { outcomes, medianMs } = recordOf("agt_1", [job("a", "2026-03-01", 5_000)]);
+  expect(outcomes).toHaveLength(1);
+  expect(medianMs).toBeNull();
 });
 
 test("what another agent did, and what is not finished, does not count", () => {

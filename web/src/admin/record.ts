@@ -29,7 +29,7 @@ export function recordOf(agentId: string, jobs: Jobs): AgentRecord {
     const { id: executionId, number, outcome, finishedAt, logs } = latestExecution;
     if (outcome && finishedAt) outcomes.push({ executionId, jobId, jobTitle, number, outcome, finishedAt });
     const answer = logs.nodes[0];
-    if (answer?.durationMs != null) times.push(answer.durationMs);
+    if (answer?.status === "OK" && answer.durationMs !== null) times.push(answer.durationMs);
   }
   outcomes.sort((one, other) => one.finishedAt.localeCompare(other.finishedAt));
   times.sort((one, other) => one - other);
