@@ -34,7 +34,7 @@ from tests.crash.server import ServerProcess
 from tests.invariants import violations
 
 ADMIN = Viewer("ada", "Ada", Role.ADMIN)
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 3.0
 # Of a server that is there to finish what another left: no stall of the machine takes from it what it took over.
 SURVIVOR_LEASE_SECONDS = 20.0
 # Beyond the lease: finding the execution, and finishing it.

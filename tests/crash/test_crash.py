@@ -22,9 +22,9 @@ from tests.crash.server import ServerProcess
 # How many failpoints are played at once: most of the time each waits for a lease to expire.
 AT_ONCE = 4
 # What a server does in the background it does from its start; here it is to end while it executes.
-PRESSED = "Executions._start/before"
+PRESSED = "MutationRates.take/before"
 # Whether a short execution comes there is up to the clock; a slow agent's always does.
-BY_THE_CLOCK = tuple(f"InProcess._renew_leases/{stage}" for stage in ("before", "inside", "after"))
+BY_THE_CLOCK = tuple(f"Leases.keep/{stage}" for stage in ("before", "inside", "after"))
 
 
 async def points_of_a_run(scene: Stage) -> list[str]:
@@ -49,7 +49,7 @@ async def die_at(scene: Stage, point: str, survivor: ServerProcess, path: str = 
     job = await scene.job(await scene.agent(path))
     victim = await scene.server(failpoint=point, after=PRESSED)
     await scene.press(victim, job)
-    if not await asyncio.to_thread(victim.ended, 10):
+    if not await asyncio.to_thread(victim.ended, 20):
         victim.kill()
         return f"{point}: the server never came there"
     before = sum(times for (job_id, _), times in scene.sent().items() if job_id == job.id)
@@ -84,7 +84,7 @@ async def points_of_a_recovery(scene: Stage, first: str) -> list[str]:
     job = await scene.job(await scene.agent())
     victim = await scene.server(failpoint=first)
     await scene.press(victim, job)
-    assert await asyncio.to_thread(victim.ended, 10)
+    assert await asyncio.to_thread(victim.ended, 20)
     recorder = await scene.server(record=record)
     await scene.settled(job)
     recorder.kill()
@@ -99,9 +99,9 @@ async def die_twice(scene: Stage, first: str, second: str) -> str | None:
     job = await scene.job(await scene.agent())
     victim = await scene.server(failpoint=first, after=PRESSED)
     await scene.press(victim, job)
-    if not await asyncio.to_thread(victim.ended, 10):
+    if not await asyncio.to_thread(victim.ended, 20):
         return f"{first}: the server never came there"
-    if not await asyncio.to_thread((await scene.server(failpoint=second)).ended, 10):
+    if not await asyncio.to_thread((await scene.server(failpoint=second)).ended, 20):
         return f"{first}, {second}: the server never came there"
     survivor = await scene.survivor()
     found, _ = await finish(scene, survivor, job)
