@@ -42,7 +42,7 @@ FLAGS = [
     "--disable-sync",
 ]
 # Nothing waits that long on a machine that has nothing else to do.
-PATIENCE_MILLISECONDS = 20_000
+PATIENCE_MILLISECONDS = 30_000
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 

@@ -50,6 +50,8 @@ async def test_a_lost_socket_is_polled_for_and_then_resumed(
     await expect(state).to_have_text(LOST)
 
     reachable = True
+    # What the browser says when it has a network again; without that, the page tries less and less often.
+    await page.evaluate("dispatchEvent(new Event('online'))")
     await expect(state).to_have_text(LIVE)
     # And what happens after that by the socket again; nothing is shown twice.
     assert await site.execute(ines, job_id) == "COMPLETED"
@@ -103,6 +105,7 @@ async def test_an_answer_that_is_lost_is_no_second_execution(
     await press(page, "Execute")
 
     await stands(page, "Completed", "Signed off")
+    await expect(page.get_by_role("alert")).to_have_count(0)
     assert len(lost) == 1
     await expect(card(page, "Attempts").get_by_text("1 attempt", exact=True)).to_be_visible()
     assert len(agent.requests) == 1
