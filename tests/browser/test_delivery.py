@@ -78,6 +78,7 @@ async def test_graphiql_asks_and_follows_as_whoever_is_signed_in(
     run = page.get_by_role("button", name="Execute query")
     answer = page.locator(".graphiql-response")
 
+    await expect(page.get_by_role("main").get_by_role("heading", name="Signoff")).to_be_visible()
     await run.click()
     await expect(answer).to_contain_text(ines.id)
 

@@ -1,6 +1,7 @@
 /** What stands in the editor of somebody who is here for the first time. */
-export const firstQuery = `# The service's own words: the book on the left has every type, with its description.
-# Signed in on the pages? Then it is you who asks. Otherwise, below under Headers:
+export const firstQuery = `# The book on the left describes every type.
+# Who is signed in on the pages asks as that person.
+# Otherwise, under Headers below:
 #   { "Authorization": "Bearer <token>" }
 
 query Jobs {
@@ -18,7 +19,7 @@ query Jobs {
   }
 }
 
-# Follow a job while it is executed: put its id in, and press the button for this operation.
+# Put a job's id in, and follow it while it is executed.
 subscription Log {
   jobLogAppended(jobId: "job_…") {
     log {

@@ -20,7 +20,9 @@ if (root) {
   createRoot(root).render(
     <GraphiQL fetcher={fetcher} defaultQuery={firstQuery} {...(query === null ? {} : { initialQuery: query })}>
       <GraphiQL.Logo>
-        <a href="/jobs">Signoff</a>
+        <h1 className="name">
+          <a href="/jobs">Signoff</a>
+        </h1>
       </GraphiQL.Logo>
     </GraphiQL>,
   );
