@@ -23,6 +23,7 @@ ALGORITHM = "HS256"
 # Clocks of two machines that are kept in time differ by less.
 LEEWAY_SECONDS = 5
 TOKEN_CHARACTERS = 8_192
+KNOWN_TOKENS = 1_000
 CLAIM_CHARACTERS = 200
 # Beside the library's own: parts that are JSON, but not what they should be.
 _MALFORMED = (jwt.PyJWTError, ValueError, OverflowError, RecursionError)
@@ -42,6 +43,8 @@ class Tokens:
 
     current: str
     keys: Mapping[str, bytes] = field(repr=False)
+    known: dict[str, Viewer] = field(default_factory=dict[str, Viewer], repr=False, compare=False)
+    """Whose the tokens read last are: a signature that held holds until its token expires."""
 
     @classmethod
     def of(cls, keys: Sequence[SecretStr]) -> Self:
@@ -66,13 +69,20 @@ class Tokens:
 
     async def read(self, token: str) -> Viewer:
         """Say who the token's bearer is. Raises UnauthenticatedError."""
+        kept = self.known.get(token)
+        if kept is not None and (kept.expires_at is None or time.time() < kept.expires_at):
+            return kept
         if len(token) > TOKEN_CHARACTERS:
             raise UnauthenticatedError("The token is too long to be one of ours.")
         kid = header_of(token).get("kid")
         key = self.keys.get(kid if isinstance(kid, str) else self.current)
         if key is None:
             raise UnauthenticatedError("The token was signed with a key that is not known here.")
-        return viewer_of(decoded(token, key, ALGORITHM, requires=("exp", "sub", "role")))
+        viewer = viewer_of(decoded(token, key, ALGORITHM, requires=("exp", "sub", "role")))
+        if len(self.known) >= KNOWN_TOKENS:
+            del self.known[next(iter(self.known))]
+        self.known[token] = viewer
+        return viewer
 
 
 def header_of(token: str) -> Mapping[str, Any]:

@@ -8,11 +8,11 @@ from sqlalchemy import FromClause, Select, and_, case, delete, func, insert, or_
 
 from db import rows
 from db.models import agent_changes, agent_slots, agents
-from db.paging import Key, counts_of_parents, ids_in, page_of_list, pages_of_parents
+from db.paging import Key, Listing, by_ids, count_of_list, counts_of_parents, page_of_list, pages_of_parents
 from db.types import in_seconds, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from db.records import Actor, Agent, AgentChange, Page, PageOf
     from db.session import Transaction
@@ -90,17 +90,15 @@ async def get(tx: Transaction, agent_id: str) -> Agent | None:
 
 async def get_many(tx: Transaction, agent_ids: Sequence[str]) -> list[Agent | None]:
     """Agents by id, in the order asked for."""
-    found = await tx.connection.execute(select(agents).where(agents.c.id.in_(ids_in(tx, agent_ids))))
-    by_id = {row.id: rows.agent(row) for row in found}
-    return [by_id.get(agent_id) for agent_id in agent_ids]
+    return await by_ids(tx, agents, _listed(only_enabled=False), agent_ids, rows.agent)
 
 
-def _listed(*, only_enabled: bool) -> Callable[[FromClause], Select[Any]]:
-    def build(table: FromClause) -> Select[Any]:
-        statement = select(table)
-        return statement.where(table.c.enabled) if only_enabled else statement
+def _enabled(table: FromClause) -> Select[Any]:
+    return select(table).where(table.c.enabled)
 
-    return build
+
+def _listed(*, only_enabled: bool) -> Listing:
+    return Listing(_enabled, shape="enabled") if only_enabled else Listing(select, shape="all")
 
 
 async def page(tx: Transaction, page: Page, *, only_enabled: bool) -> PageOf[Agent]:
@@ -110,9 +108,7 @@ async def page(tx: Transaction, page: Page, *, only_enabled: bool) -> PageOf[Age
 
 async def count(tx: Transaction, *, only_enabled: bool) -> int:
     """How many agents that list has."""
-    statement = _listed(only_enabled=only_enabled)(agents).with_only_columns(func.count(), maintain_column_froms=True)
-    total: int = (await tx.connection.execute(statement)).scalar_one()
-    return total
+    return await count_of_list(tx, agents, _listed(only_enabled=only_enabled))
 
 
 # -------------------------------------------------------------------------------------------------------- changes
@@ -131,10 +127,10 @@ async def note_change(tx: Transaction, agent_id: str, actor: Actor, fields: Sequ
 async def changes_of(tx: Transaction, agent_ids: Sequence[str], page: Page) -> list[PageOf[AgentChange]]:
     """The same page of many agents' changes, the latest first."""
     return await pages_of_parents(
-        tx, agent_changes, select, "agent_id", agent_ids, LATEST_FIRST, page, rows.agent_change
+        tx, agent_changes, Listing(select, shape="all"), "agent_id", agent_ids, LATEST_FIRST, page, rows.agent_change
     )
 
 
 async def count_changes_of(tx: Transaction, agent_ids: Sequence[str]) -> list[int]:
     """How many changes each agent has seen."""
-    return await counts_of_parents(tx, agent_changes, select, "agent_id", agent_ids)
+    return await counts_of_parents(tx, agent_changes, Listing(select, shape="all"), "agent_id", agent_ids)

@@ -9,16 +9,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Executable, FromClause, Select, and_, case, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    FromClause,
+    Integer,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from db import rows
 from db.models import agent_slots, agents, executions, jobs
-from db.paging import Key, counts_of_parents, ids_in, pages_of_parents
+from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents, prepared
 from db.records import ExecutionOutcome, ExecutionState, LiveExecutions
-from db.types import in_seconds, now
+from db.types import ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from db.records import (
         Actor,
@@ -116,46 +131,69 @@ async def _one(tx: Transaction, statement: Executable) -> Run | None:
 
 async def run(tx: Transaction, execution_id: str) -> Run | None:
     """An execution with all that running it needs."""
-    return await _one(tx, select(executions).where(executions.c.id == execution_id))
+    statement = prepared(tx, "run", lambda: select(executions).where(executions.c.id == bindparam("key", type_=Id)))
+    row = await tx.fetch_one(statement, {"key": execution_id})
+    return None if row is None else rows.run(row)
 
 
 async def live_of_job(tx: Transaction, job_id: str) -> Run | None:
     """The job's live execution; there is at most one."""
-    statement = select(executions).where(executions.c.job_id == job_id, _LIVE)
-    return await _one(tx, statement)
+    return await _of_job(tx, "live", job_id, _LIVE, locked=True)
 
 
 async def last_sent(tx: Transaction, job_id: str) -> Run | None:
     """The job's latest execution that has sent its agent a request."""
-    statement = (
-        select(executions)
-        .where(executions.c.job_id == job_id, executions.c.agent_tries > 0)
-        .order_by(executions.c.number.desc())
-        .limit(1)
-    )
-    return await _one(tx, statement)
+    return await _of_job(tx, "sent", job_id, executions.c.agent_tries > 0)
 
 
 async def last_judged(tx: Transaction, job_id: str) -> Run | None:
     """The job's latest execution whose answer was judged."""
-    statement = (
-        select(executions)
-        .where(executions.c.job_id == job_id, executions.c.latest_validation_id.is_not(None))
-        .order_by(executions.c.number.desc())
-        .limit(1)
-    )
-    return await _one(tx, statement)
+    return await _of_job(tx, "judged", job_id, executions.c.latest_validation_id.is_not(None))
 
 
-async def _advance(tx: Transaction, execution_id: str, held_fence: int, **values: Any) -> Run | None:
-    """Compare and set: change a live execution if its fence is still the one held, else None."""
-    statement = (
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.fence == held_fence, _LIVE)
-        .values(**values)
-        .returning(executions)
-    )
-    return await _one(tx, statement)
+async def _of_job(
+    tx: Transaction, shape: str, job_id: str, which: ColumnElement[bool], *, locked: bool = False
+) -> Run | None:
+    def build() -> Select[Any]:
+        found = select(executions).where(executions.c.job_id == bindparam("key", type_=Id), which)
+        found = found.order_by(executions.c.number.desc()).limit(1)
+        # A process may claim it at any moment, which raises its fence without the job's lock.
+        return found.with_for_update() if locked else found
+
+    row = await tx.fetch_one(prepared(tx, ("execution of a job", shape), build), {"key": job_id})
+    return None if row is None else rows.run(row)
+
+
+async def _advance(
+    tx: Transaction,
+    execution_id: str,
+    held_fence: int,
+    values: Mapping[str, Any],
+    expressions: Callable[[], Mapping[str, Any]] = dict[str, Any],
+    /,
+    **parameters: Any,
+) -> Run | None:
+    """Compare and set: change a live execution if its fence is still the one held, else None.
+
+    Columns are set to values, or to SQL expressions, which are always the same for the same columns and may have
+    `parameters`.
+    """
+    moved = expressions()
+
+    def build() -> Update:
+        held = (
+            executions.c.id == bindparam("held_id", type_=Id),
+            executions.c.fence == bindparam("held_fence", type_=Integer()),
+            _LIVE,
+        )
+        new = {name: bindparam(f"new_{name}", type_=executions.c[name].type) for name in values}
+        return update(executions).where(*held).values({**new, **moved}).returning(executions)
+
+    shape = ("advance", *values, "by", *moved)
+    new = {f"new_{name}": value for name, value in values.items()}
+    held = {"held_id": execution_id, "held_fence": held_fence}
+    row = await tx.fetch_one(prepared(tx, shape, build), {**held, **new, **parameters})
+    return None if row is None else rows.run(row)
 
 
 async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> Run | None:
@@ -164,17 +202,17 @@ async def sending(tx: Transaction, execution_id: str, fence: int, request_digest
         tx,
         execution_id,
         fence,
-        state=ExecutionState.CALLING_AGENT,
-        started_at=func.coalesce(executions.c.started_at, now()),
-        agent_tries=executions.c.agent_tries + 1,
-        agent_responded=False,
-        request_digest=request_digest,
+        {"state": ExecutionState.CALLING_AGENT, "agent_responded": False, "request_digest": request_digest},
+        lambda: {
+            "started_at": func.coalesce(executions.c.started_at, now()),
+            "agent_tries": executions.c.agent_tries + 1,
+        },
     )
 
 
 async def not_answered(tx: Transaction, execution_id: str, fence: int, *, responded: bool) -> Run | None:
     """The request brought no usable answer, though maybe a complete response; None where the fence was raised."""
-    return await _advance(tx, execution_id, fence, agent_responded=responded)
+    return await _advance(tx, execution_id, fence, {"agent_responded": responded})
 
 
 async def keep_answer(
@@ -185,12 +223,15 @@ async def keep_answer(
         tx,
         execution_id,
         fence,
-        state=ExecutionState.VALIDATING,
-        answered=True,
-        agent_responded=True,
-        answer=answer,
-        validation_round=1,
-        validation_deadline=in_seconds(deadline_seconds),
+        {
+            "state": ExecutionState.VALIDATING,
+            "answered": True,
+            "agent_responded": True,
+            "answer": answer,
+            "validation_round": 1,
+        },
+        lambda: {"validation_deadline": in_seconds("deadline")},
+        deadline=float(deadline_seconds),
     )
 
 
@@ -200,15 +241,14 @@ async def asking(tx: Transaction, execution_id: str, fence: int) -> Run | None:
         tx,
         execution_id,
         fence,
-        state=ExecutionState.VALIDATING,
-        next_retry_at=None,
-        validator_calls=executions.c.validator_calls + 1,
+        {"state": ExecutionState.VALIDATING, "next_retry_at": None},
+        lambda: {"validator_calls": executions.c.validator_calls + 1},
     )
 
 
 async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
     """Make sure, until the transaction ends, that the fence is still `fence`."""
-    return await _advance(tx, execution_id, fence, fence=fence) is not None
+    return await _advance(tx, execution_id, fence, {"fence": fence}) is not None
 
 
 async def spent(
@@ -222,11 +262,16 @@ async def spent(
 ) -> Run | None:
     """Add what a call of the validator cost; None where the fence was raised."""
     amounts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost_usd": cost_usd}
-    values: dict[str, Any] = {"fence": fence}
-    for name, amount in amounts.items():
-        if amount is not None:
-            values[name] = func.coalesce(executions.c[name], 0) + amount
-    return await _advance(tx, execution_id, fence, **values)
+    known = {name: amount for name, amount in amounts.items() if amount is not None}
+
+    def added() -> dict[str, Any]:
+        return {
+            name: func.coalesce(executions.c[name], 0) + bindparam(f"add_{name}", type_=executions.c[name].type)
+            for name in known
+        }
+
+    parameters = {f"add_{name}": amount for name, amount in known.items()}
+    return await _advance(tx, execution_id, fence, {"fence": fence}, added, **parameters)
 
 
 async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> Run | None:
@@ -235,11 +280,13 @@ async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_secon
         tx,
         execution_id,
         fence,
-        state=ExecutionState.WAITING_RETRY,
-        next_retry_at=in_seconds(delay_seconds),
-        lease_owner=None,
-        claimable_at=in_seconds(delay_seconds),
-        validator_tries=executions.c.validator_tries + 1,
+        {"state": ExecutionState.WAITING_RETRY, "lease_owner": None},
+        lambda: {
+            "next_retry_at": in_seconds("delay"),
+            "claimable_at": in_seconds("delay"),
+            "validator_tries": executions.c.validator_tries + 1,
+        },
+        delay=float(delay_seconds),
     )
 
 
@@ -265,13 +312,15 @@ async def finish(tx: Transaction, execution_id: str, fence: int, outcome: Execut
         tx,
         execution_id,
         fence,
-        state=ExecutionState.FINISHED,
-        outcome=outcome,
-        finished_at=now(),
-        next_retry_at=None,
-        lease_owner=None,
-        claimable_at=None,
-        fence=fence + 1,
+        {
+            "state": ExecutionState.FINISHED,
+            "outcome": outcome,
+            "next_retry_at": None,
+            "lease_owner": None,
+            "claimable_at": None,
+            "fence": fence + 1,
+        },
+        lambda: {"finished_at": now()},
     )
 
 
@@ -518,7 +567,7 @@ async def release(tx: Transaction, owner: str) -> int:
 
 async def judged_by(tx: Transaction, execution_id: str, fence: int, validation_id: str) -> Run | None:
     """Point the execution at its newest validation; None where the fence was raised."""
-    return await _advance(tx, execution_id, fence, latest_validation_id=validation_id)
+    return await _advance(tx, execution_id, fence, {"latest_validation_id": validation_id})
 
 
 async def validation_seconds_left(tx: Transaction, execution_id: str) -> float:
@@ -560,25 +609,20 @@ async def census(tx: Transaction) -> list[LiveExecutions]:
 # ------------------------------------------------------------------------------------------------------------ reads
 
 
-def _in_scope(table: FromClause, scope: Scope) -> ColumnElement[bool]:
+def _owned(table: FromClause) -> Select[Any]:
+    owner = bindparam("owner", type_=ByteText)
+    return select(table).where(select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == owner).exists())
+
+
+def _listed(scope: Scope) -> Listing:
     if scope.owner_id is None:
-        return and_(True)  # noqa: FBT003  (SQL's true)
-    owned = select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == scope.owner_id)
-    return owned.exists()
-
-
-def _listed(scope: Scope) -> Callable[[FromClause], Select[Any]]:
-    def build(table: FromClause) -> Select[Any]:
-        return select(table).where(_in_scope(table, scope))
-
-    return build
+        return Listing(select, shape="all")
+    return Listing(_owned, {"owner": scope.owner_id}, "owned")
 
 
 async def get_many(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[Execution | None]:
     """Executions by id within the scope, in the order asked for."""
-    statement = _listed(scope)(executions).where(executions.c.id.in_(ids_in(tx, execution_ids)))
-    by_id = {row.id: rows.execution(row) for row in await tx.connection.execute(statement)}
-    return [by_id.get(execution_id) for execution_id in execution_ids]
+    return await by_ids(tx, executions, _listed(scope), execution_ids, rows.execution)
 
 
 async def of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], page: Page) -> list[PageOf[Execution]]:

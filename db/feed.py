@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, text
 
 from db.models import job_logs
+from db.paging import prepared
 
 if TYPE_CHECKING:
     from db.session import Transaction
@@ -37,7 +38,7 @@ _LOWEST_ANNOUNCED = text(
 async def announce(tx: Transaction) -> None:
     """Say that this transaction may append to a log; before it draws a number."""
     if tx.postgresql:
-        await tx.connection.execute(_ANNOUNCE)
+        await tx.fetch(prepared(tx, "announce", lambda: _ANNOUNCE), {})
 
 
 async def watermark(tx: Transaction) -> int:
@@ -48,6 +49,9 @@ async def watermark(tx: Transaction) -> int:
     if not tx.postgresql:
         newest: int = (await tx.connection.execute(select(func.coalesce(func.max(job_logs.c.seq), 0)))).scalar_one()
         return newest
-    drawn: int = (await tx.connection.execute(_DRAWN_NOW)).scalar_one()
-    announced: int | None = (await tx.connection.execute(_LOWEST_ANNOUNCED)).scalar_one()
+    # Each by itself: what is announced is to be seen later than what was drawn.
+    drawn: int
+    ((drawn,),) = await tx.fetch(prepared(tx, "drawn", lambda: _DRAWN_NOW), {})
+    announced: int | None
+    ((announced,),) = await tx.fetch(prepared(tx, "announced", lambda: _LOWEST_ANNOUNCED), {})
     return drawn if announced is None else min(drawn, announced)

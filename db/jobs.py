@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, func, insert, or_, select, update
 
 from db import rows
 from db.feed import announce
 from db.models import executions, jobs
-from db.paging import Key, ids_in, page_of_list
-from db.records import JobOrderField, JobStatus, OrderDirection
-from db.types import in_seconds, now
+from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared
+from db.records import JobFilter, JobOrderField, JobStatus, OrderDirection
+from db.types import ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Actor,
         Criterion,
         Job,
-        JobFilter,
         JobNotice,
         JsonValue,
         Page,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from db.session import Transaction
 
+NO_FILTER = JobFilter()
 _COLUMNS: dict[str, Callable[[Any], JsonValue]] = {
     "acceptance_criteria": rows.criteria_json,
     "notice": rows.notice_json,
@@ -71,7 +71,10 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     their numbers.
     """
     await announce(tx)
-    row = (await tx.connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update())).one_or_none()
+    statement = prepared(
+        tx, "lock a job", lambda: select(jobs).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update()
+    )
+    row = await tx.fetch_one(statement, {"key": job_id})
     return None if row is None else rows.job(row)
 
 
@@ -80,22 +83,31 @@ async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
     for name, encode in _COLUMNS.items():
         if name in values:
             values[name] = encode(values[name])
-    if "status" in values and values["status"] is not job.status:
-        values["status_since"] = now()
-    statement = (
-        update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.revision == job.revision)
-        .values(updated_at=now(), **values)
-        .returning(jobs)
-    )
-    row = (await tx.connection.execute(statement)).one_or_none()
+    moves = "status" in values and values["status"] is not job.status
+
+    def build() -> Update:
+        same = [
+            jobs.c[name] == bindparam(f"old_{name}", type_=jobs.c[name].type) for name in ("id", "status", "revision")
+        ]
+        new: dict[str, Any] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in values}
+        if moves:
+            new["status_since"] = now()
+        return update(jobs).where(*same).values(updated_at=now(), **new).returning(jobs)
+
+    old = {"old_id": job.id, "old_status": job.status, "old_revision": job.revision}
+    new = {f"new_{name}": value for name, value in values.items()}
+    row = await tx.fetch_one(prepared(tx, ("change a job", moves, *values), build), old | new)
     return None if row is None else rows.job(row)
 
 
 async def next_execution_number(tx: Transaction, job_id: str) -> int:
     """Count one more execution of a locked job."""
-    statement = update(jobs).where(jobs.c.id == job_id).values(execution_count=jobs.c.execution_count + 1)
-    number: int = (await tx.connection.execute(statement.returning(jobs.c.execution_count))).scalar_one()
+
+    def build() -> Update:
+        counted = update(jobs).where(jobs.c.id == bindparam("key", type_=Id))
+        return counted.values(execution_count=jobs.c.execution_count + 1).returning(jobs.c.execution_count)
+
+    number: int = (await tx.fetch_one(prepared(tx, "count an execution", build), {"key": job_id}))[0]
     return number
 
 
@@ -106,16 +118,13 @@ async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job
 
 async def get_many(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[Job | None]:
     """Jobs by id within the scope, in the order asked for."""
-    statement = select(jobs).where(jobs.c.id.in_(ids_in(tx, job_ids)), _visible(jobs, scope))
-    by_id = {row.id: rows.job(row) for row in await tx.connection.execute(statement)}
-    return [by_id.get(job_id) for job_id in job_ids]
+    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.job)
 
 
 async def get(tx: Transaction, scope: Scope, job_id: str) -> Job | None:
     """One job within the scope."""
-    statement = select(jobs).where(jobs.c.id == job_id, _visible(jobs, scope))
-    row = (await tx.connection.execute(statement)).one_or_none()
-    return None if row is None else rows.job(row)
+    (found,) = await get_many(tx, scope, [job_id])
+    return found
 
 
 async def page(
@@ -133,29 +142,36 @@ async def page(
 
 async def count(tx: Transaction, scope: Scope, wanted: JobFilter) -> int:
     """How many jobs that list has."""
-    statement = _listed(scope, wanted)(jobs).with_only_columns(func.count(), maintain_column_froms=True)
-    total: int = (await tx.connection.execute(statement)).scalar_one()
-    return total
+    return await count_of_list(tx, jobs, _listed(scope, wanted))
 
 
 async def counts_by_status(tx: Transaction, scope: Scope, wanted: JobFilter) -> dict[JobStatus, int]:
     """How many jobs of that list are in each status; statuses without a job are absent."""
-    statement = _listed(scope, wanted)(jobs).with_only_columns(jobs.c.status, func.count()).group_by(jobs.c.status)
-    return {JobStatus(row[0]): row[1] for row in await tx.connection.execute(statement)}
+    listing = _listed(scope, wanted)
+
+    def build() -> Select[Any, int]:
+        counted = listing.build(jobs).with_only_columns(jobs.c.status, func.count().label("rows"))
+        return counted.group_by(jobs.c.status)
+
+    shape = None if listing.shape is None else ("by status", listing.shape)
+    return {JobStatus(row[0]): row[1] for row in await tx.fetch(prepared(tx, shape, build), listing.values)}
 
 
-def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:
-    return and_(True) if scope.owner_id is None else table.c.owner_id == scope.owner_id  # noqa: FBT003  (SQL's true)
+def _owned(table: FromClause) -> Select[Any]:
+    return select(table).where(table.c.owner_id == bindparam("owner", type_=ByteText))
 
 
-def _listed(scope: Scope, wanted: JobFilter) -> Callable[[FromClause], Select[Any]]:
+def _listed(scope: Scope, wanted: JobFilter) -> Listing:
+    listed, values, shape = (
+        (select, {}, "all") if scope.owner_id is None else (_owned, {"owner": scope.owner_id}, "owned")
+    )
+    if wanted == NO_FILTER:
+        return Listing(listed, values, shape)
+
     def build(table: FromClause) -> Select[Any]:
-        statement = select(table).where(_visible(table, scope))
-        for condition in _conditions(table, wanted):
-            statement = statement.where(condition)
-        return statement
+        return listed(table).where(*_conditions(table, wanted))
 
-    return build
+    return Listing(build, values)
 
 
 def _conditions(table: FromClause, wanted: JobFilter) -> list[ColumnElement[bool]]:

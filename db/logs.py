@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, FromClause, Insert, Integer, Select, and_, bindparam, func, insert, select, update
 
 from db import rows
 from db.models import executions, job_logs
-from db.paging import Key, counts_of_parents, ids_in, page_of_list, pages_of_parents
-from db.records import ExecutionState, JobLogType, PayloadState
-from db.types import in_seconds, now
+from db.paging import (
+    Key,
+    Listing,
+    by_ids,
+    count_of_list,
+    counts_of_parents,
+    ids_in,
+    page_of_list,
+    pages_of_parents,
+    prepared,
+)
+from db.records import ExecutionState, JobLogFilter, JobLogType, PayloadState
+from db.types import BigId, ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from db.records import Job, JobLog, JobLogFilter, LogEntry, Page, PageOf, Scope
+    from db.records import Job, JobLog, LogEntry, Page, PageOf, Scope
     from db.session import Transaction
 
+NO_FILTER = JobLogFilter()
 OLDEST_FIRST = Key(("seq",))
 REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
 _WITHOUT_PAYLOAD = tuple(column.name for column in job_logs.c if column.name not in {"payload", "answers", "owner_id"})
@@ -25,33 +36,33 @@ _WITHOUT_PAYLOAD = tuple(column.name for column in job_logs.c if column.name not
 
 async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> None:
     """Append one entry. The transaction holds the job's lock (`jobs.lock`), or has created the job."""
-    statement = (
-        insert(job_logs)
-        .inline()
-        .values(
-            id=log_id,
-            job_id=job.id,
-            owner_id=job.owner.id,
-            execution_id=entry.execution_id,
-            attempt=entry.attempt,
-            timestamp=now(),
-            type=entry.type,
-            status=entry.status,
-            message=entry.message,
-            payload=entry.payload,
-            payload_state=entry.payload_state,
-            payload_bytes=entry.payload_bytes,
-            from_status=entry.from_status,
-            to_status=entry.to_status,
-            http_status=entry.http_status,
-            duration_ms=entry.duration_ms,
-            error_code=entry.error_code,
-            trace_id=entry.trace_id,
-            answers=entry.answers,
-            **rows.actor_columns("actor", entry.actor),
-        )
-    )
-    await tx.connection.execute(statement)
+    values: dict[str, Any] = {
+        "id": log_id,
+        "job_id": job.id,
+        "owner_id": job.owner.id,
+        "execution_id": entry.execution_id,
+        "attempt": entry.attempt,
+        "type": entry.type,
+        "status": entry.status,
+        "message": entry.message,
+        "payload": entry.payload,
+        "payload_state": entry.payload_state,
+        "payload_bytes": entry.payload_bytes,
+        "from_status": entry.from_status,
+        "to_status": entry.to_status,
+        "http_status": entry.http_status,
+        "duration_ms": entry.duration_ms,
+        "error_code": entry.error_code,
+        "trace_id": entry.trace_id,
+        "answers": entry.answers,
+        **rows.actor_columns("actor", entry.actor),
+    }
+
+    def build() -> Insert:
+        new: dict[str, Any] = {name: bindparam(f"new_{name}", type_=job_logs.c[name].type) for name in values}
+        return insert(job_logs).inline().values(timestamp=now(), **new)
+
+    await tx.fetch(prepared(tx, "append", build), {f"new_{name}": value for name, value in values.items()})
     tx.logged_jobs.add(job.id)
 
 
@@ -72,11 +83,7 @@ async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:
 
 async def get_many(tx: Transaction, scope: Scope, log_ids: Sequence[str], *, payload: bool) -> list[JobLog | None]:
     """Entries by id within the scope, in the order asked for."""
-    statement = _entries(job_logs, payload=payload).where(
-        job_logs.c.id.in_(ids_in(tx, log_ids)), _visible(job_logs, scope)
-    )
-    by_id = {row.id: rows.log(row) for row in await tx.connection.execute(statement)}
-    return [by_id.get(log_id) for log_id in log_ids]
+    return await by_ids(tx, job_logs, _listed(scope, NO_FILTER, payload=payload), log_ids, rows.log)
 
 
 async def payloads(tx: Transaction, scope: Scope, log_ids: Sequence[str]) -> list[Any]:
@@ -92,8 +99,8 @@ async def of_jobs(
     tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter, page: Page, *, payload: bool
 ) -> list[PageOf[JobLog]]:
     """The same page of many jobs' logs."""
-    build = _listed(scope, wanted, payload=payload)
-    return await pages_of_parents(tx, job_logs, build, "job_id", job_ids, OLDEST_FIRST, page, rows.log)
+    listing = _listed(scope, wanted, payload=payload)
+    return await pages_of_parents(tx, job_logs, listing, "job_id", job_ids, OLDEST_FIRST, page, rows.log)
 
 
 async def of_executions(
@@ -106,8 +113,8 @@ async def of_executions(
     payload: bool,
 ) -> list[PageOf[JobLog]]:
     """The same page of many executions' logs."""
-    build = _listed(scope, wanted, payload=payload)
-    return await pages_of_parents(tx, job_logs, build, "execution_id", execution_ids, OLDEST_FIRST, page, rows.log)
+    listing = _listed(scope, wanted, payload=payload)
+    return await pages_of_parents(tx, job_logs, listing, "execution_id", execution_ids, OLDEST_FIRST, page, rows.log)
 
 
 async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter) -> list[int]:
@@ -119,22 +126,19 @@ async def count_of_executions(
     tx: Transaction, scope: Scope, execution_ids: Sequence[str], wanted: JobLogFilter
 ) -> list[int]:
     """How many entries each execution's log has."""
-    build = _listed(scope, wanted, payload=False)
-    return await counts_of_parents(tx, job_logs, build, "execution_id", execution_ids)
+    listing = _listed(scope, wanted, payload=False)
+    return await counts_of_parents(tx, job_logs, listing, "execution_id", execution_ids)
 
 
 async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, *, payload: bool) -> PageOf[JobLog]:
     """Entries across jobs, oldest first."""
-    build = _listed(scope, wanted, payload=payload)
-    return await page_of_list(tx, job_logs, build, OLDEST_FIRST, page, rows.log)
+    listing = _listed(scope, wanted, payload=payload)
+    return await page_of_list(tx, job_logs, listing, OLDEST_FIRST, page, rows.log)
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobLogFilter) -> int:
     """How many entries that list has."""
-    statement = _listed(scope, wanted, payload=False)(job_logs).with_only_columns(
-        func.count(), maintain_column_froms=True
-    )
-    return (await tx.connection.execute(statement)).scalar_one()
+    return await count_of_list(tx, job_logs, _listed(scope, wanted, payload=False))
 
 
 async def newest(tx: Transaction, job_id: str) -> int:
@@ -155,15 +159,21 @@ async def after(
     payload: bool = False,
 ) -> list[JobLog]:
     """Entries numbered above the cursor (and at most `up_to`), oldest first: what a follower reads next."""
-    statement = _entries(job_logs, payload=payload).where(job_logs.c.seq > cursor, _visible(job_logs, scope))
-    if job_id is not None:
-        statement = statement.where(job_logs.c.job_id == job_id)
-    if up_to is not None:
-        statement = statement.where(job_logs.c.seq <= up_to)
-    if only is not None:
-        statement = statement.where(job_logs.c.type == only)
-    statement = statement.order_by(job_logs.c.seq).limit(limit)
-    return [rows.log(row) for row in await tx.connection.execute(statement)]
+    conditions: dict[str, tuple[Any, ColumnElement[bool]]] = {
+        "cursor": (cursor, job_logs.c.seq > bindparam("cursor", type_=BigId)),
+        "job": (job_id, job_logs.c.job_id == bindparam("job", type_=Id)),
+        "up_to": (up_to, job_logs.c.seq <= bindparam("up_to", type_=BigId)),
+        "only": (only, job_logs.c.type == bindparam("only", type_=job_logs.c.type.type)),
+        "owner": (scope.owner_id, job_logs.c.owner_id == bindparam("owner", type_=ByteText)),
+    }
+    given = {name: value for name, (value, _) in conditions.items() if value is not None}
+
+    def build() -> Select[Any]:
+        statement = _entries(job_logs, payload=payload).where(*(conditions[name][1] for name in given))
+        return statement.order_by(job_logs.c.seq).limit(bindparam("size", type_=Integer()))
+
+    statement = prepared(tx, ("after", payload, *given), build)
+    return [rows.log(row) for row in await tx.fetch(statement, {**given, "size": limit})]
 
 
 async def purgeable(tx: Transaction, older_than_seconds: float) -> int:
@@ -203,9 +213,14 @@ def _entries(table: FromClause, *, payload: bool) -> Select[Any]:
     return select(*columns, table.c.payload) if payload else select(*columns)
 
 
-def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Callable[[FromClause], Select[Any]]:
+def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Listing:
+    owned = scope.owner_id is not None
+    values = {"owner": scope.owner_id} if owned else {}
+
     def build(table: FromClause) -> Select[Any]:
-        statement = _entries(table, payload=payload).where(_visible(table, scope))
+        statement = _entries(table, payload=payload)
+        if owned:
+            statement = statement.where(table.c.owner_id == bindparam("owner", type_=ByteText))
         if wanted.types is not None:
             statement = statement.where(table.c.type.in_(wanted.types))
         if wanted.statuses is not None:
@@ -218,4 +233,4 @@ def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Callable[[F
             statement = statement.where(table.c.timestamp < wanted.before)
         return statement
 
-    return build
+    return Listing(build, values, (owned, payload) if wanted == NO_FILTER else None)

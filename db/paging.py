@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, column, func, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, column, func, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from db.prepared import Prepared
 from db.records import PageOf
 from db.types import BigId, Id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import FromClause, Row, Select, Table, TableValuedAlias
 
+    from db.prepared import Statement
     from db.records import Page
     from db.session import Transaction
 
@@ -40,24 +43,67 @@ class Key:
         descending = self.descending != backward
         return [rows.c[name].desc() if descending else rows.c[name].asc() for name in self.names]
 
-    def beyond(self, rows: FromClause, position: Sequence[Any], *, after: bool) -> ColumnElement[bool]:
+    def beyond(self, rows: FromClause, *, after: bool) -> ColumnElement[bool]:
         """The rows strictly after (or before) a position in the list's order: one range of an index."""
         columns = [rows.c[name] for name in self.names]
+        side = "after" if after else "before"
         values = [
             # A position comes from outside: its number may be larger than any that the column holds.
-            bindparam(None, value, type_=BigId if isinstance(item.type, Integer) else item.type, unique=True)
-            for value, item in zip(position, columns, strict=True)
+            bindparam(f"{side}_{number}", type_=BigId if isinstance(item.type, Integer) else item.type)
+            for number, item in enumerate(columns)
         ]
         greater = after != self.descending
         return tuple_(*columns) > tuple_(*values) if greater else tuple_(*columns) < tuple_(*values)
 
     def cut(self, statement: Select[Any], rows: FromClause, page: Page) -> Select[Any]:
-        """Restrict a statement to one page and a row more, in reading order."""
+        """Restrict a statement to one page and a row more, in reading order; `_values` has its parameters."""
         if page.after is not None:
-            statement = statement.where(self.beyond(rows, page.after, after=True))
+            statement = statement.where(self.beyond(rows, after=True))
         if page.before is not None:
-            statement = statement.where(self.beyond(rows, page.before, after=False))
-        return statement.order_by(*self.order(rows, backward=page.backward)).limit(page.limit + 1)
+            statement = statement.where(self.beyond(rows, after=False))
+        size = bindparam("size", type_=Integer())
+        return statement.order_by(*self.order(rows, backward=page.backward)).limit(size)
+
+
+def _values(page: Page) -> dict[str, Any]:
+    """The parameters of a statement that was `cut`."""
+    found: dict[str, Any] = {"size": page.limit + 1}
+    for side, position in (("after", page.after), ("before", page.before)):
+        found.update((f"{side}_{number}", value) for number, value in enumerate(position or ()))
+    return found
+
+
+def _shape(page: Page) -> tuple[bool, bool, bool]:
+    return page.backward, page.after is not None, page.before is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How a list is selected from a table: what builds the statement, and its own parameters.
+
+    Listings of one shape build the same statement, whatever the values: it is built once. Without a shape it is built
+    anew each time, and its values are within.
+    """
+
+    build: Callable[[FromClause], Select[Any]]
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shape: Hashable = None
+
+
+_LARGEST_KEPT = 1_000
+_kept: dict[Hashable, Prepared] = {}
+
+
+def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement]) -> Prepared:
+    """The statement of a shape, built once for each kind of database; None as the shape: built anew."""
+    key = (tx.postgresql, shape)
+    found = None if shape is None else _kept.get(key)
+    if found is None:
+        found = Prepared(build(), tx.dialect, whole=shape is not None)
+        # Shapes are finite in number; this only says so.
+        if shape is not None and len(_kept) < _LARGEST_KEPT:
+            _kept[key] = found
+    return found
 
 
 def _page_of(rows: Sequence[R], page: Page) -> PageOf[R]:
@@ -72,20 +118,22 @@ def _page_of(rows: Sequence[R], page: Page) -> PageOf[R]:
 async def page_of_list(
     tx: Transaction,
     table: Table,
-    build: Callable[[FromClause], Select[Any]],
+    listing: Listing,
     key: Key,
     page: Page,
     record: Callable[[Row[Any]], R],
 ) -> PageOf[R]:
-    """One page of one list. `build` selects the list from the table that it is given."""
-    rows = (await tx.connection.execute(key.cut(build(table), table, page))).all()
+    """One page of one list."""
+    shape = None if listing.shape is None else ("page", table.name, listing.shape, key, _shape(page))
+    statement = prepared(tx, shape, lambda: key.cut(listing.build(table), table, page))
+    rows = await tx.fetch(statement, {**listing.values, **_values(page)})
     return _page_of([record(row) for row in rows], page)
 
 
 async def pages_of_parents(
     tx: Transaction,
     table: Table,
-    build: Callable[[FromClause], Select[Any]],
+    listing: Listing,
     parent: str,
     parent_ids: Sequence[str],
     key: Key,
@@ -94,10 +142,30 @@ async def pages_of_parents(
 ) -> list[PageOf[R]]:
     """The same page of many parents' lists in one statement, in the order of `parent_ids`.
 
-    `build` selects from the table (or alias of it) that it is given, with the column named `parent` among the rest.
+    `listing` selects from the table (or alias of it) that it is given, with the column named `parent` among the rest.
     """
-    wanted = id_list(tx, parent_ids)
-    if tx.postgresql:
+    shape = None if listing.shape is None else ("pages", table.name, listing.shape, parent, key, _shape(page))
+    statement = prepared(
+        tx, shape, lambda: _of_parents(table, listing.build, parent, key, page, postgresql=tx.postgresql)
+    )
+    found: defaultdict[str, list[R]] = defaultdict(list)
+    for row in await tx.fetch(statement, {**listing.values, **_values(page), "ids": id_values(tx, parent_ids)}):
+        found[getattr(row, parent)].append(record(row))
+    return [_page_of(found[parent_id], page) for parent_id in parent_ids]
+
+
+def _of_parents(
+    table: Table,
+    build: Callable[[FromClause], Select[Any]],
+    parent: str,
+    key: Key,
+    page: Page,
+    *,
+    postgresql: bool,
+) -> Select[Any]:
+    wanted = ids_parameter(postgresql=postgresql)
+    statement: Select[Any]
+    if postgresql:
         # For each parent one range of an index, left at the limit.
         ranges = key.cut(build(table).where(table.c[parent] == wanted.c.value), table, page).lateral("part")
         statement = select(ranges).select_from(wanted.join(ranges, true()))
@@ -111,35 +179,77 @@ async def pages_of_parents(
         of_parent = and_(table.c[parent] == wanted.c.value, table.c[unique].in_(ids.scalar_subquery()))
         statement = build(table).select_from(wanted.join(table, of_parent))
         statement = statement.order_by(*key.order(table, backward=page.backward))
-    found: defaultdict[str, list[R]] = defaultdict(list)
-    for row in await tx.connection.execute(statement):
-        found[getattr(row, parent)].append(record(row))
-    return [_page_of(found[parent_id], page) for parent_id in parent_ids]
+    return statement
 
 
 async def counts_of_parents(
     tx: Transaction,
     table: Table,
-    build: Callable[[FromClause], Select[Any]],
+    listing: Listing,
     parent: str,
     parent_ids: Sequence[str],
 ) -> list[int]:
     """How many rows each parent's list has, in one statement, in the order of `parent_ids`."""
-    statement = build(table).where(table.c[parent].in_(ids_in(tx, parent_ids)))
-    statement = statement.with_only_columns(table.c[parent], func.count()).group_by(table.c[parent])
-    found = {row[0]: row[1] for row in await tx.connection.execute(statement)}
+
+    def build() -> Select[Any, int]:
+        wanted = select(ids_parameter(postgresql=tx.postgresql).c.value)
+        statement = listing.build(table).where(table.c[parent].in_(wanted))
+        return statement.with_only_columns(table.c[parent], func.count().label("rows")).group_by(table.c[parent])
+
+    shape = None if listing.shape is None else ("counts", table.name, listing.shape, parent)
+    rows = await tx.fetch(prepared(tx, shape, build), {**listing.values, "ids": id_values(tx, parent_ids)})
+    found = {row[0]: row[1] for row in rows}
     return [found.get(parent_id, 0) for parent_id in parent_ids]
+
+
+async def count_of_list(tx: Transaction, table: Table, listing: Listing) -> int:
+    """How many rows a list has."""
+
+    def build() -> Select[Any]:
+        return listing.build(table).with_only_columns(func.count().label("rows"), maintain_column_froms=True)
+
+    shape = None if listing.shape is None else ("count", table.name, listing.shape)
+    (row,) = await tx.fetch(prepared(tx, shape, build), listing.values)
+    total: int = row[0]
+    return total
+
+
+async def by_ids(
+    tx: Transaction, table: Table, listing: Listing, ids: Sequence[str], record: Callable[[Row[Any]], R]
+) -> list[R | None]:
+    """Rows of a list by their ids, in the order asked for; None for one that is not in it."""
+
+    def build() -> Select[Any]:
+        return listing.build(table).where(table.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value)))
+
+    shape = None if listing.shape is None else ("ids", table.name, listing.shape)
+    rows = await tx.fetch(prepared(tx, shape, build), {**listing.values, "ids": id_values(tx, ids)})
+    found = {row.id: record(row) for row in rows}
+    return [found.get(id_) for id_ in ids]
+
+
+def id_values(tx: Transaction, ids: Sequence[str]) -> list[str] | str:
+    """A list of ids, as the value of `ids_parameter`."""
+    # Ours are ASCII. What else stands there from outside is the id of nothing, and no text for every database.
+    ids = [item for item in ids if item.isascii() and "\0" not in item]
+    return ids if tx.postgresql else json.dumps(ids)
+
+
+def ids_parameter(*, postgresql: bool) -> TableValuedAlias:
+    """The parameter `ids` as a table with the column `value`."""
+    if postgresql:
+        bound = bindparam("ids", type_=ARRAY(Id))
+        return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
+    return func.json_each(bindparam("ids", type_=Text())).table_valued(column("value", Id), name="wanted")
 
 
 def id_list(tx: Transaction, ids: Sequence[str]) -> TableValuedAlias:
     """A list of ids as a table with the column `value`: one bound parameter, so one cached statement."""
-    # Ours are ASCII. What else stands there from outside is the id of nothing, and no text for every database.
-    ids = [item for item in ids if item.isascii() and "\0" not in item]
-    if tx.postgresql:
-        bound = bindparam(None, ids, type_=ARRAY(Id), unique=True)
-        return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
-    bound_text = literal(json.dumps(ids))
-    return func.json_each(bound_text).table_valued(column("value", Id), name="wanted")
+    values = id_values(tx, ids)
+    if isinstance(values, str):
+        return func.json_each(literal(values)).table_valued(column("value", Id), name="wanted")
+    bound = bindparam(None, values, type_=ARRAY(Id), unique=True)
+    return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
 
 
 def ids_in(tx: Transaction, ids: Sequence[str]) -> Select[tuple[str]]:

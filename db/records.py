@@ -6,9 +6,10 @@ Times are aware datetimes in UTC by the database's clock. JSON values are plain 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+
+class StoredJson(str):
+    """JSON as it is stored: canonical text that nobody has read yet."""
+
+    __slots__ = ()
 
 
 class Role(StrEnum):
@@ -363,9 +370,11 @@ class LogEntry:
     payload_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JobLog:
-    """One entry of a job's log. `seq` rises in commit order within a job; cursors are made of it."""
+class JobLog(NamedTuple):
+    """One entry of a job's log. `seq` rises in commit order within a job; cursors are made of it.
+
+    A tuple, because pages hold thousands and it takes a fifth of the time to make.
+    """
 
     id: str
     seq: int
@@ -377,7 +386,8 @@ class JobLog:
     status: JobLogStatus
     message: str
     actor: Actor
-    payload: JsonValue
+    kept_payload: JsonValue
+    """Unread where it is StoredJson; see `payload`."""
     payload_state: PayloadState
     payload_bytes: int
     from_status: JobStatus | None
@@ -386,6 +396,13 @@ class JobLog:
     duration_ms: int | None
     error_code: str | None
     trace_id: str | None
+
+    @property
+    def payload(self) -> JsonValue:
+        """What was sent or received, or what changed."""
+        kept = self.kept_payload
+        read: JsonValue = json.loads(kept) if isinstance(kept, StoredJson) else kept
+        return read
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from db.records import (
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from db.records import JsonValue
 
 
+# Looking a member up takes a tenth of the time that calling its class does.
+_LOG_TYPES = {member.value: member for member in JobLogType}
+_LOG_STATUSES = {member.value: member for member in JobLogStatus}
+_PAYLOAD_STATES = {member.value: member for member in PayloadState}
+
+
+@lru_cache(1_000)
 def actor(id_: str | None, name: str, role: str | None) -> Actor:
     """An actor from its three columns."""
     return Actor(id=id_, display_name=name, role=Role(role) if role else None)
@@ -235,23 +243,23 @@ def validation(row: Row[Any]) -> Validation:
 def log(row: Row[Any]) -> JobLog:
     """A log entry's row; the payload only where the statement selected it."""
     return JobLog(
-        id=row.id,
-        seq=row.seq,
-        job_id=row.job_id,
-        execution_id=row.execution_id,
-        attempt=row.attempt,
-        timestamp=row.timestamp,
-        type=JobLogType(row.type),
-        status=JobLogStatus(row.status),
-        message=row.message,
-        actor=actor(row.actor_id, row.actor_name, row.actor_role),
-        payload=getattr(row, "payload", None),
-        payload_state=PayloadState(row.payload_state),
-        payload_bytes=row.payload_bytes,
-        from_status=JobStatus(row.from_status) if row.from_status else None,
-        to_status=JobStatus(row.to_status) if row.to_status else None,
-        http_status=row.http_status,
-        duration_ms=row.duration_ms,
-        error_code=row.error_code,
-        trace_id=row.trace_id,
+        row.id,
+        row.seq,
+        row.job_id,
+        row.execution_id,
+        row.attempt,
+        row.timestamp,
+        _LOG_TYPES[row.type],
+        _LOG_STATUSES[row.status],
+        row.message,
+        actor(row.actor_id, row.actor_name, row.actor_role),
+        getattr(row, "payload", None),
+        _PAYLOAD_STATES[row.payload_state],
+        row.payload_bytes,
+        JobStatus(row.from_status) if row.from_status else None,
+        JobStatus(row.to_status) if row.to_status else None,
+        row.http_status,
+        row.duration_ms,
+        row.error_code,
+        row.trace_id,
     )

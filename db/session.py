@@ -7,22 +7,26 @@ import sqlite3
 import time
 from collections import deque
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from asyncpg.exceptions import InterfaceError
-from sqlalchemy import event
+from asyncpg.exceptions import InterfaceError, PostgresError
+from sqlalchemy import CursorResult, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from db.prepared import Lines, Prepared, tell
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 # How long a SQLite writer waits for another process's transaction. Ours take milliseconds.
 SQLITE_BUSY_SECONDS = 30
 # How long work waits for a connection. A thousand executions share a few, each for milliseconds at a time: whoever
 # waits this long waits for a database that is down.
 POOL_SECONDS = 120
+# Statements that are read straight through the driver, each for less than a millisecond, besides the pool.
+READING_LINES = 10
 # Each is a thread; one writes, the others read.
 SQLITE_CONNECTIONS = 8
 
@@ -63,6 +67,8 @@ def is_away(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
         return error.connection_invalidated or state.startswith(("08", "57P"))
+    if isinstance(error, PostgresError):
+        return str(error.sqlstate or "").startswith(("08", "57P"))
     # Nobody listens; or the driver lost its connection in the middle of something.
     return isinstance(error, OSError | InterfaceError)
 
@@ -70,12 +76,82 @@ def is_away(error: BaseException) -> bool:
 class Transaction:
     """One open transaction. Services pass it on and never look inside."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.connection = connection
+    def __init__(self, connection: AsyncConnection | _Late, lines: Lines | None = None) -> None:
+        # A late one has of a connection what statements use.
+        self.connection = cast("AsyncConnection", connection)
+        self.dialect = connection.dialect
         self.postgresql = connection.dialect.name == "postgresql"
+        self._lines = lines
+        self._driver: Any = None
         self.logged_jobs: set[str] = set()
         self.committed: list[Callable[[], None]] = []
         """What is to be called once it is committed."""
+
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        """All rows of a statement that was built before."""
+        if self._lines is not None and prepared.whole:
+            return await self._lines.fetch(prepared, values)
+        if self.postgresql and prepared.whole:
+            return await self._fetch_in(prepared, values)
+        result = await self.connection.execute(prepared.statement, values)
+        found: Sequence[Any] = result.all() if result.returns_rows else ()
+        return found
+
+    async def _fetch_in(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Execute within this transaction, on the driver's own connection."""
+        if self._driver is None:
+            raw: Any = await self.connection.get_raw_connection()
+            adapted = raw.dbapi_connection
+            # The adapter begins with the first statement that passes through it, of which there may be none.
+            if adapted._transaction is None:  # noqa: SLF001
+                await adapted._start_transaction()  # noqa: SLF001
+            self._driver = raw.driver_connection
+        compiled = prepared.compiled
+        arguments = prepared.arguments(values)
+        tell(self.connection.sync_connection, compiled.text, arguments)
+        try:
+            records = await self._driver.fetch(compiled.text, *arguments)
+        except PostgresError as error:
+            raise self._as_sqlalchemy(compiled.text, error) from error
+        return [compiled.row(record) for record in records]
+
+    def _as_sqlalchemy(self, text: str, error: PostgresError) -> Exception:
+        """An error of the driver as every other statement of the transaction would have raised it."""
+        module: Any = self.dialect.dbapi
+        kinds: Any = module._asyncpg_error_translate  # noqa: SLF001
+        kind = next((kinds[class_] for class_ in type(error).__mro__ if class_ in kinds), module.Error)
+        translated: Exception = cast("Any", DBAPIError).instance(
+            text, None, kind(str(error), error), module.Error, hide_parameters=True, dialect=self.dialect
+        )
+        return translated
+
+    async def fetch_one(self, prepared: Prepared, values: Mapping[str, Any]) -> Any:
+        """The row of a statement that brings one at most; None where it brings none."""
+        found = await self.fetch(prepared, values)
+        return found[0] if found else None
+
+
+class _Late:
+    """A connection that is taken once something is executed on it: where all statements are prepared, never."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.dialect = engine.dialect
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+
+    async def execute(self, statement: Any, parameters: Any = None) -> CursorResult[Any]:
+        """Execute a statement by itself, see `prepared`."""
+        if self._connection is None:
+            connection = self._engine.connect()
+            self._connection = await connection.start()
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+        result: CursorResult[Any] = await self._connection.execute(statement, parameters)
+        return result
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            await self._connection.close()
 
 
 class Database:
@@ -91,6 +167,7 @@ class Database:
         self._on_commit = on_commit
         # SQLite has one writer at a time. Waiting here is fair and idle; its own busy handler sleeps and starves.
         self._one_writer = _OneWriter() if engine.dialect.name == "sqlite" else None
+        self._lines = Lines(engine, READING_LINES) if engine.dialect.name == "postgresql" else None
 
     @classmethod
     def open(
@@ -125,7 +202,14 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[Transaction]:
-        """Open a transaction that only reads."""
+        """Open a transaction that only reads; on PostgreSQL, each of its statements sees what is committed by then."""
+        if self._lines is not None:
+            late = _Late(self._engine)
+            try:
+                yield Transaction(late, self._lines)
+            finally:
+                await late.close()
+            return
         async with self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
@@ -136,6 +220,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._lines is not None:
+            await self._lines.close()
         await self._engine.dispose()
         await self._urgent.dispose()
 

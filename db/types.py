@@ -89,8 +89,13 @@ def _moment_on_sqlite(element: _Moment, compiler: SQLCompiler, **kw: Any) -> str
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', CAST({seconds} AS text) || ' seconds')"
 
 
-def in_seconds(seconds: float) -> _Moment:
-    """SQL for the moment that many seconds from now (negative: ago), by the database's clock."""
+def in_seconds(seconds: float | str) -> _Moment:
+    """SQL for the moment that many seconds from now (negative: ago), by the database's clock.
+
+    A str is the name of the parameter that has the number.
+    """
+    if isinstance(seconds, str):
+        return _Moment(bindparam(seconds, type_=Float()))
     return _Moment(bindparam(None, float(seconds), type_=Float(), unique=True))
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import FromClause, Select, and_, delete, func, insert, select
+from sqlalchemy import FromClause, Select, and_, bindparam, delete, func, insert, select
 
 from db import rows
 from db.models import executions, jobs, validations, validator_replies
-from db.paging import Key, counts_of_parents, ids_in, pages_of_parents
-from db.types import now
+from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents
+from db.types import ByteText, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from db.records import CriterionResult, JsonValue, Page, PageOf, Scope, Validation, Verdict
     from db.session import Transaction
@@ -128,25 +128,24 @@ async def compared(
     return [found.get(execution_id, ((), ())) for execution_id in execution_ids]
 
 
-def _listed(scope: Scope) -> Callable[[FromClause], Select[Any]]:
-    def build(table: FromClause) -> Select[Any]:
-        if scope.owner_id is None:
-            return select(table)
-        owned = (
-            select(executions.c.id)
-            .join(jobs, jobs.c.id == executions.c.job_id)
-            .where(and_(executions.c.id == table.c.execution_id, jobs.c.owner_id == scope.owner_id))
-        )
-        return select(table).where(owned.exists())
+def _owned(table: FromClause) -> Select[Any]:
+    owned = (
+        select(executions.c.id)
+        .join(jobs, jobs.c.id == executions.c.job_id)
+        .where(and_(executions.c.id == table.c.execution_id, jobs.c.owner_id == bindparam("owner", type_=ByteText)))
+    )
+    return select(table).where(owned.exists())
 
-    return build
+
+def _listed(scope: Scope) -> Listing:
+    if scope.owner_id is None:
+        return Listing(select, shape="all")
+    return Listing(_owned, {"owner": scope.owner_id}, "owned")
 
 
 async def get_many(tx: Transaction, scope: Scope, validation_ids: Sequence[str]) -> list[Validation | None]:
     """Validations by id within the scope, in the order asked for."""
-    statement = _listed(scope)(validations).where(validations.c.id.in_(ids_in(tx, validation_ids)))
-    by_id = {row.id: rows.validation(row) for row in await tx.connection.execute(statement)}
-    return [by_id.get(validation_id) for validation_id in validation_ids]
+    return await by_ids(tx, validations, _listed(scope), validation_ids, rows.validation)
 
 
 async def of_executions(

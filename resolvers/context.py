@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 
 import strawberry
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.viewer import Viewer
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Context:
     loaders: Loaders = field(default_factory=Loaders)
     feed_cursor: asyncio.Future[str] | None = None
     """Where the feed stood before anything else was read, where the operation asks for it."""
+    made: dict[Hashable, object] = field(default_factory=dict[Hashable, object], repr=False)
 
     def require_viewer(self) -> Viewer:
         """Return who is asking. Raises UnauthenticatedError."""
@@ -62,9 +64,25 @@ class Context:
             raise UnauthenticatedError("Sign in first: send a bearer token.")
         return self.viewer
 
-    async def load(self, read: Read[T], key: str) -> T:
+    @overload
+    def load(self, read: Read[T], key: str) -> asyncio.Future[T]: ...
+    @overload
+    def load(self, read: Read[T], key: str, then: Callable[[T], R]) -> asyncio.Future[R]: ...
+    def load(self, read: Read[T], key: str, then: Callable[[T], Any] | None = None) -> asyncio.Future[Any]:
         """Read through a loader, see Loaders.load."""
-        return await self.loaders.load(read, key)
+        return self.loaders.load(read, key, then)
+
+    def once(self, info: Info, make: Callable[[], R]) -> R:
+        """Return what `make` returns, made once for a field of the operation, however many parents it is read for.
+
+        It depends on the field's place in the document and on its arguments, which one place has one set of.
+        """
+        nodes = cast("Any", info)._raw_info.field_nodes  # noqa: SLF001  (the only way to a field's places)
+        key = id(nodes[0]) if len(nodes) == 1 else tuple(map(id, nodes))
+        found = self.made.get(key)
+        if found is None:
+            found = self.made[key] = make()
+        return cast("R", found)
 
     def for_operation(self) -> Context:
         """Return the context of one more operation of the same person."""

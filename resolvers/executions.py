@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import strawberry
@@ -10,7 +11,7 @@ import strawberry
 from db.records import Execution, Job, JobLog, JsonValue, Validation
 from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, ExecuteJobInput, RetryValidationInput
-from resolvers.paging import Listed
+from resolvers.paging import Listed, listed
 from resolvers.rates import counted
 from services import cursors, ids
 from services.executions.comparison import CriterionComparison
@@ -43,31 +44,34 @@ async def execution_preview(info: Info, job_id: strawberry.ID) -> ExecutionPrevi
     )
 
 
-async def of_job(
+def of_job(
     root: Job,
     info: Info,
     first: int | None = None,
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
-) -> Listed[Execution]:
+) -> Awaitable[Listed[Execution]]:
     """A job's executions, in the order of their numbers."""
-    viewer, service = info.context.require_viewer(), info.context.services.executions
-    page = cursors.page(position, first, after, last, before)
-    return Listed(
-        await info.context.load(partial(service.of_jobs, viewer, page=page), root.id),
-        cursor_of,
-        partial(info.context.load, partial(service.count_of_jobs, viewer), root.id),
-    )
+
+    def pages() -> Callable[[str], Awaitable[Listed[Execution]]]:
+        viewer, service = info.context.require_viewer(), info.context.services.executions
+        page = cursors.page(position, first, after, last, before)
+        return listed(
+            info.context, partial(service.of_jobs, viewer, page=page), partial(service.count_of_jobs, viewer), cursor_of
+        )
+
+    return info.context.once(info, pages)(root.id)
 
 
 # ------------------------------------------------------------------------------------------ fields of an execution
 
 
-async def job(root: Execution | JobLog, info: Info) -> Job | None:
+def job(root: Execution | JobLog, info: Info) -> Awaitable[Job | None]:
     """The job of an execution or of a log entry."""
-    viewer, service = info.context.require_viewer(), info.context.services.jobs
-    return await info.context.load(partial(service.get_many, viewer), root.job_id)
+    services = info.context.services
+    read = info.context.once(info, lambda: partial(services.jobs.get_many, info.context.require_viewer()))
+    return info.context.load(read, root.job_id)
 
 
 async def answer(root: Execution, info: Info) -> JsonValue:
@@ -76,12 +80,13 @@ async def answer(root: Execution, info: Info) -> JsonValue:
     return await beside_the_loop(redact, root.answer) if is_large(root.answer) else redact(root.answer)
 
 
-async def validation(root: Execution, info: Info) -> Validation | None:
+def validation(root: Execution, info: Info) -> Awaitable[Validation | None] | None:
     """The execution's latest validation."""
     if root.latest_validation_id is None:
         return None
-    viewer, service = info.context.require_viewer(), info.context.services.executions
-    return await info.context.load(partial(service.validations, viewer), root.latest_validation_id)
+    services = info.context.services
+    read = info.context.once(info, lambda: partial(services.executions.validations, info.context.require_viewer()))
+    return info.context.load(read, root.latest_validation_id)
 
 
 async def comparison(root: Execution, info: Info) -> list[CriterionComparison]:
@@ -92,17 +97,18 @@ async def comparison(root: Execution, info: Info) -> list[CriterionComparison]:
     return await info.context.load(partial(service.comparisons, viewer), root.id)
 
 
-async def validations(
+def validations(
     root: Execution, info: Info, first: int | None = None, after: str | None = None
-) -> Listed[Validation]:
+) -> Awaitable[Listed[Validation]]:
     """All validations of an execution, in the order of their numbers."""
-    viewer, service = info.context.require_viewer(), info.context.services.executions
-    page = cursors.page(validation_position, first, after, None, None)
-    return Listed(
-        await info.context.load(partial(service.validations_of, viewer, page=page), root.id),
-        validation_cursor_of,
-        partial(info.context.load, partial(service.count_validations_of, viewer), root.id),
-    )
+
+    def pages() -> Callable[[str], Awaitable[Listed[Validation]]]:
+        viewer, service = info.context.require_viewer(), info.context.services.executions
+        page = cursors.page(validation_position, first, after, None, None)
+        read, count = partial(service.validations_of, viewer, page=page), partial(service.count_validations_of, viewer)
+        return listed(info.context, read, count, validation_cursor_of)
+
+    return info.context.once(info, pages)(root.id)
 
 
 # ------------------------------------------------------------------------------------------------------ mutations

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +22,7 @@ from resolvers.inputs import (
     JobOrder,
     UpdateJobInput,
 )
+from resolvers.loaders import Read
 from resolvers.paging import Listed
 from resolvers.rates import counted
 from services import cursors
@@ -73,27 +74,39 @@ async def job_counts(info: Info, filter: JobFilter | None = None) -> list[Status
 # ------------------------------------------------------------------------------------------------ fields of a job
 
 
-async def agent(root: Job | Execution, info: Info) -> Agent | None:
+def read_executions(info: Info) -> Read[Execution | None]:
+    """How executions are read by their ids."""
+    return partial(info.context.services.executions.get_many, info.context.require_viewer())
+
+
+def agent(root: Job | Execution, info: Info) -> Awaitable[Agent | None] | None:
     """The agent of a job or an execution, enabled or not."""
     if root.agent_id is None:
         return None
-    return await info.context.load(partial(info.context.services.agents.get_many), root.agent_id)
+    read = info.context.once(info, lambda: partial(info.context.services.agents.get_many))
+    return info.context.load(read, root.agent_id)
 
 
-async def latest_execution(root: Job, info: Info) -> Execution | None:
+def latest_execution(root: Job, info: Info) -> Awaitable[Execution | None] | None:
     """The job's latest execution."""
     if root.latest_execution_id is None:
         return None
-    viewer, service = info.context.require_viewer(), info.context.services.executions
-    return await info.context.load(partial(service.get_many, viewer), root.latest_execution_id)
+    return info.context.load(info.context.once(info, lambda: read_executions(info)), root.latest_execution_id)
 
 
 async def available_actions(root: Job, info: Info) -> list[JobAction]:
     """What the viewer may do to the job now."""
     viewer, service = info.context.require_viewer(), info.context.services.jobs
     # At once, so that both join what is read for the same level.
-    present_agent, latest = await asyncio.gather(agent(root, info), latest_execution(root, info))
-    return service.available_actions(viewer, root, present_agent, latest)
+    load, agents = info.context.load, info.context.services.agents
+    present_agent = None if root.agent_id is None else load(partial(agents.get_many), root.agent_id)
+    latest = None if root.latest_execution_id is None else load(read_executions(info), root.latest_execution_id)
+    return service.available_actions(
+        viewer,
+        root,
+        None if present_agent is None else await present_agent,
+        None if latest is None else await latest,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ mutations

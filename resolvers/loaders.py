@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 T = TypeVar("T")
+R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 # The resolvers of one level do not all get here in the same pass of the event loop: graphql-core awaits a lone
@@ -33,11 +34,13 @@ class Read(Protocol[T_co]):
 
 
 class _Batch:
-    """One read that is about to be made; equal keys share an answer."""
+    """One read that is about to be made; equal keys share what was read."""
 
     def __init__(self, read: Read[Any]) -> None:
         self.read = read
-        self.answers: dict[str, asyncio.Future[Any]] = {}
+        # Kept for as long as the batch is open: until then its identity is its own.
+        self.reads = [read]
+        self.waiting: dict[str, list[tuple[asyncio.Future[Any], Callable[[Any], Any] | None]]] = {}
 
 
 class Loaders:
@@ -45,13 +48,29 @@ class Loaders:
 
     def __init__(self) -> None:
         self._open: dict[Hashable, _Batch] = {}
+        self._by_identity: dict[int, _Batch] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def load(self, read: Read[T], key: str) -> T:
+    @overload
+    def load(self, read: Read[T], key: str) -> asyncio.Future[T]: ...
+    @overload
+    def load(self, read: Read[T], key: str, then: Callable[[T], R] | None) -> asyncio.Future[R]: ...
+    def load(self, read: Read[Any], key: str, then: Callable[[Any], Any] | None = None) -> asyncio.Future[Any]:
         """Return what `read(keys)` has for the key, in one call for all keys asked for at this level.
 
-        Reads with equal functions and arguments are one.
+        Reads with equal functions and arguments are one; `then` is what is made of what was read. Each gets a future
+        of its own: one field that is cancelled does not take the answer away from the others.
         """
+        batch = self._by_identity.get(id(read)) or self._batch(read)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting = batch.waiting.get(key)
+        if waiting is None:
+            batch.waiting[key] = [(answer, then)]
+        else:
+            waiting.append((answer, then))
+        return answer
+
+    def _batch(self, read: Read[Any]) -> _Batch:
         by = (read.func, read.args, tuple(sorted(read.keywords.items())))
         batch = self._open.get(by)
         if batch is None:
@@ -59,25 +78,42 @@ class Loaders:
             task = asyncio.create_task(self._read(by))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        answer = batch.answers.get(key)
-        if answer is None:
-            answer = batch.answers[key] = asyncio.get_running_loop().create_future()
-        # Shielded: one field that is cancelled must not take the answer away from the others.
-        found: T = await asyncio.shield(answer)
-        return found
+        else:
+            batch.reads.append(read)
+        self._by_identity[id(read)] = batch
+        return batch
 
     async def _read(self, by: Hashable) -> None:
         for _ in range(_SETTLING_PASSES):
             await asyncio.sleep(0)
         batch = self._open.pop(by)
-        waiting = list(batch.answers.values())
+        for read in batch.reads:
+            del self._by_identity[id(read)]
         try:
-            found = await batch.read(list(batch.answers))
-            for answer, value in zip(waiting, found, strict=True):
-                answer.set_result(value)
+            found = await batch.read(list(batch.waiting))
+            for waiting, value in zip(batch.waiting.values(), found, strict=True):
+                for answer, then in waiting:
+                    _answer(answer, value, then)
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to those who wait for it)
-            for answer in waiting:
-                if not answer.done():
-                    answer.set_exception(error)
-                    # Those who waited may have been cancelled meanwhile: then nobody has to hear of it.
-                    answer.exception()
+            for waiting in batch.waiting.values():
+                for answer, _ in waiting:
+                    _fail(answer, error)
+
+
+def _answer(answer: asyncio.Future[Any], value: Any, then: Callable[[Any], Any] | None) -> None:
+    if answer.done():
+        return
+    if then is not None:
+        try:
+            value = then(value)
+        except Exception as error:  # noqa: BLE001  (it belongs to the one who waits)
+            _fail(answer, error)
+            return
+    answer.set_result(value)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        # Those who waited may have been cancelled meanwhile: then nobody has to hear of it.
+        answer.exception()

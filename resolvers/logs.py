@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from db import records
@@ -10,7 +11,8 @@ from db.records import Execution, Job, JobLog
 from resolvers.context import Info
 from resolvers.errors import ForbiddenError
 from resolvers.inputs import JobLogFilter
-from resolvers.paging import Listed
+from resolvers.jobs import read_executions
+from resolvers.paging import Listed, listed
 from resolvers.selection import selects
 from services import cursors
 
@@ -28,7 +30,7 @@ def _payload(info: Info) -> bool:
     return selects(info, "nodes", "payload") or selects(info, "edges", "node", "payload")
 
 
-async def of_job(
+def of_job(
     root: Job,
     info: Info,
     first: int | None = None,
@@ -36,19 +38,19 @@ async def of_job(
     last: int | None = None,
     before: str | None = None,
     filter: JobLogFilter | None = None,
-) -> Listed[JobLog]:
+) -> Awaitable[Listed[JobLog]]:
     """A job's log."""
-    viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
-    page = cursors.page(cursors.log_position, first, after, last, before)
-    read = partial(service.of_jobs, viewer, wanted=wanted, page=page, payload=_payload(info))
-    return Listed(
-        await info.context.load(read, root.id),
-        cursor_of,
-        partial(info.context.load, partial(service.count_of_jobs, viewer, wanted=wanted), root.id),
-    )
+
+    def pages() -> Callable[[str], Awaitable[Listed[JobLog]]]:
+        viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
+        page = cursors.page(cursors.log_position, first, after, last, before)
+        read = partial(service.of_jobs, viewer, wanted=wanted, page=page, payload=_payload(info))
+        return listed(info.context, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursor_of)
+
+    return info.context.once(info, pages)(root.id)
 
 
-async def of_execution(
+def of_execution(
     root: Execution,
     info: Info,
     first: int | None = None,
@@ -56,16 +58,16 @@ async def of_execution(
     last: int | None = None,
     before: str | None = None,
     filter: JobLogFilter | None = None,
-) -> Listed[JobLog]:
+) -> Awaitable[Listed[JobLog]]:
     """An execution's part of its job's log."""
-    viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
-    page = cursors.page(cursors.log_position, first, after, last, before)
-    read = partial(service.of_executions, viewer, wanted=wanted, page=page, payload=_payload(info))
-    return Listed(
-        await info.context.load(read, root.id),
-        cursor_of,
-        partial(info.context.load, partial(service.count_of_executions, viewer, wanted=wanted), root.id),
-    )
+
+    def pages() -> Callable[[str], Awaitable[Listed[JobLog]]]:
+        viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
+        page = cursors.page(cursors.log_position, first, after, last, before)
+        read = partial(service.of_executions, viewer, wanted=wanted, page=page, payload=_payload(info))
+        return listed(info.context, read, partial(service.count_of_executions, viewer, wanted=wanted), cursor_of)
+
+    return info.context.once(info, pages)(root.id)
 
 
 async def job_logs(
@@ -89,9 +91,8 @@ async def job_logs(
     )
 
 
-async def execution(root: JobLog, info: Info) -> Execution | None:
+def execution(root: JobLog, info: Info) -> Awaitable[Execution | None] | None:
     """The execution that an entry is about."""
     if root.execution_id is None:
         return None
-    viewer, service = info.context.require_viewer(), info.context.services.executions
-    return await info.context.load(partial(service.get_many, viewer), root.execution_id)
+    return info.context.load(info.context.once(info, lambda: read_executions(info)), root.execution_id)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from db.records import PageOf
+from resolvers.loaders import Read
+
+if TYPE_CHECKING:
+    from resolvers.context import Context
 
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Edge(Generic[R]):
+class Edge(NamedTuple, Generic[R]):
     """A row and its place in the list."""
 
     node: R
@@ -62,3 +65,19 @@ class Listed(Generic[R]):
     def total_count(self) -> Awaitable[int]:
         """How many rows the whole list has: awaited by whoever completes the field."""
         return self.count()
+
+
+def listed(
+    context: Context,
+    read: Read[PageOf[R]],
+    count: Read[int],
+    cursor_of: Callable[[R], str],
+) -> Callable[[str], Awaitable[Listed[R]]]:
+    """How the page of each parent is had: by its id, together with those of the other parents."""
+
+    def of(parent_id: str) -> Awaitable[Listed[R]]:
+        return context.load(
+            read, parent_id, lambda page: Listed(page, cursor_of, lambda: context.load(count, parent_id))
+        )
+
+    return of

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
 import strawberry
 from graphql import (
-    FragmentDefinitionNode,
     GraphQLError,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
+    OperationDefinitionNode,
     OperationType,
     Undefined,
 )
+from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.execution import ExecutionContext
+from strawberry.types.execution import ExecutionContext, ExecutionResult
+from strawberry.types.graphql import OperationType as Allowed
 
 from compiled import compiled_executor
 from resolvers.context import Context
-from resolvers.selection import fields
 from schema import enums
 from schema.bindings import StrawberryBindings
 from schema.documents import Document, Documents
@@ -53,6 +54,77 @@ class Schema(strawberry.Schema):
 
     documents: Documents
     suggests: bool
+
+    async def execute(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        allowed_operation_types: Iterable[Allowed] | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Execute an operation.
+
+        Of Strawberry's way, what every operation goes through that is in order is done here in as many words;
+        whatever is not, is told there.
+        """
+        executor_class: Any = cast("Any", self).execution_context_class
+        ready = None if executor_class is None else self._ready(query, operation_name, variable_values)
+        if ready is None or (
+            allowed_operation_types is not None and Allowed(ready[1].operation.value) not in allowed_operation_types
+        ):
+            return await super().execute(
+                query,
+                variable_values,
+                context_value,
+                root_value,
+                operation_name,
+                allowed_operation_types,
+                operation_extensions,
+            )
+        document, operation = ready
+        begin_trace()
+        if isinstance(context_value, Context):
+            context_value = context_value.for_operation()
+            await read_feed_cursor(context_value, document, operation)
+        try:
+            executor: Any = cast("Any", executor_class).build(
+                self._schema,
+                document.ast,
+                root_value,
+                context_value,
+                variable_values,
+                operation_name,
+                is_awaitable=optimized_is_awaitable,
+            )
+            result: Any = executor
+            if not isinstance(executor, list):
+                result = executor.execute_operation()
+                if optimized_is_awaitable(result):
+                    result = await result
+        except Exception as error:  # noqa: BLE001  (a bug, which is told as one)
+            result = [GraphQLError(str(error), original_error=error)]
+        if isinstance(result, list):
+            result = ExecutionResult(data=None, errors=cast("list[GraphQLError]", result))
+        if result.errors:
+            self.process_errors(result.errors)
+        return ExecutionResult(data=result.data, errors=result.errors)
+
+    def _ready(
+        self, query: str | None, operation_name: str | None, variables: Mapping[str, object] | None
+    ) -> tuple[Document, OperationDefinitionNode] | None:
+        """The document and the operation, where nothing stands in the way of executing it."""
+        try:
+            document = self.document(query or "")
+        except GraphQLError:
+            return None
+        operation = None if document.errors else document.operation(operation_name)
+        if operation is None or operation.operation is OperationType.SUBSCRIPTION:
+            return None
+        error = self.nodes_error(document, operation_name, variables or {})
+        return None if error is not None else (document, operation)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Replace each error by what clients are shown: every way to a client passes here."""
@@ -119,8 +191,7 @@ class _Operation(SchemaExtension):
 
     def on_operation(self) -> Iterator[None]:
         """Give it a context of its own: a WebSocket has one for all that it carries."""
-        if current_trace_id.get() is None:
-            current_trace_id.set(new_trace_id())
+        begin_trace()
         context = self.execution_context.context
         if isinstance(context, Context):
             self.execution_context.context = context.for_operation()
@@ -155,17 +226,21 @@ class _Operation(SchemaExtension):
     async def on_execute(self) -> AsyncIterator[None]:
         """Read where the feed stands before anything else is read: what comes between is told twice, not never."""
         context: Any = self.execution_context.context
-        if isinstance(context, Context) and context.viewer is not None and self._asks_for_feed_cursor():
-            context.feed_cursor = asyncio.ensure_future(context.services.feed.cursor())
-            await asyncio.wait([context.feed_cursor])
-        yield
-
-    def _asks_for_feed_cursor(self) -> bool:
         document = self.document
         operation = None if document is None else document.operation(self.execution_context.operation_name)
-        if document is None or operation is None or operation.operation is not OperationType.QUERY:
-            return False
-        fragments = {
-            item.name.value: item for item in document.ast.definitions if isinstance(item, FragmentDefinitionNode)
-        }
-        return any(node.name.value == "feedCursor" for node in fields([operation.selection_set], fragments, None))
+        if isinstance(context, Context) and document is not None and operation is not None:
+            await read_feed_cursor(context, document, operation)
+        yield
+
+
+def begin_trace() -> None:
+    """Give what is done from here on a trace, where it has none."""
+    if current_trace_id.get() is None:
+        current_trace_id.set(new_trace_id())
+
+
+async def read_feed_cursor(context: Context, document: Document, operation: OperationDefinitionNode) -> None:
+    """Read where the feed stands, where a query asks for it."""
+    if context.viewer is not None and document.asks(operation, "feedCursor"):
+        context.feed_cursor = asyncio.ensure_future(context.services.feed.cursor())
+        await asyncio.wait([context.feed_cursor])

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    OperationType,
     get_operation_ast,
     parse,
 )
 from graphql import specified_rules as rules
 from strawberry.schema.schema import validate_document
 
+from resolvers.selection import fields
 from schema.limits import Limits, page_size_variables, requested_nodes_error, static_errors
 
 # Larger texts are one-off: keeping some hundred of them would let anybody fill the memory.
@@ -33,9 +36,23 @@ class Document:
     ast: DocumentNode
     errors: list[GraphQLError]
     sized_by: frozenset[str] = frozenset()
+    asked: dict[tuple[int, str], bool] = field(default_factory=dict[tuple[int, str], bool])
     nodes_errors: OrderedDict[object, GraphQLError | None] = field(
         default_factory=OrderedDict[object, "GraphQLError | None"]
     )
+
+    def asks(self, operation: OperationDefinitionNode, name: str) -> bool:
+        """Whether a query has this field at its root, skipped or not."""
+        key = (id(operation), name)
+        if key not in self.asked:
+            fragments = {
+                item.name.value: item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)
+            }
+            found = fields([operation.selection_set], fragments, None)
+            self.asked[key] = operation.operation is OperationType.QUERY and any(
+                node.name.value == name for node in found
+            )
+        return self.asked[key]
 
     def operation(self, name: str | None) -> OperationDefinitionNode | None:
         """The operation of that name, or the only one."""

@@ -8,13 +8,13 @@ from typing import Any
 import strawberry
 
 
-def field(description: str, *, resolver: Callable[..., object] | None = None) -> Any:
+def field(description: str, *, resolver: Callable[..., object] | None = None, name: str | None = None) -> Any:
     """Declare a field. Without a resolver it is the record's attribute of the same name.
 
     Returns Any, because a resolver returns records and the annotation names the type that shows them.
     """
     if resolver is None:
-        return strawberry.field(description=description)
+        return strawberry.field(description=description, name=name)
     return strawberry.field(description=description, resolver=resolver)
 
 

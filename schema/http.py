@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from typing import Any, cast
 
 import orjson
@@ -83,11 +84,16 @@ def _parsed(text: str | bytes, what: str) -> Any:
         raise RefusedError(400, f"{what}: {error}") from None
 
 
-def _check_content_type(request: Request) -> None:
+@lru_cache(100)
+def _is_json(content_type: str) -> bool:
     header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
+    header["content-type"] = content_type
     charset = header.get_param("charset", "utf-8")
-    if header.get_content_type() != JSON or str(charset).lower() not in {"utf-8", "utf8"}:
+    return header.get_content_type() == JSON and str(charset).lower() in {"utf-8", "utf8"}
+
+
+def _check_content_type(request: Request) -> None:
+    if not _is_json(request.headers.get("content-type", "")):
         raise RefusedError(415, f"The body must be `Content-Type: {JSON}`, in UTF-8.")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise RefusedError(415, "The body must not be compressed.")
@@ -102,7 +108,12 @@ def media_type_for(request: Request, *, of_subscription: bool = False) -> str | 
     A client that says nothing, or takes anything, is answered with application/json. Equally welcome, the newer
     type wins over the older, and JSON over events: clients that can follow events list them with every request.
     """
-    welcome = dict(accepted(request.headers.getlist("accept"))) or {"*/*": 1.0}
+    return _preferred(tuple(request.headers.getlist("accept")), of_subscription)
+
+
+@lru_cache(100)
+def _preferred(headers: tuple[str, ...], of_subscription: bool) -> str | None:  # noqa: FBT001  (keys of a cache)
+    welcome = dict(accepted(headers)) or {"*/*": 1.0}
     if of_subscription:
         return EVENTS if welcome.get(EVENTS, 0.0) > 0 else None
 

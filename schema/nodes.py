@@ -215,7 +215,9 @@ class JobLog(Node):
     status: JobLogStatus = field("How it went.")
     message: str = field("One line that a person can read.")
     actor: Actor = field("Who did it.")
-    payload: JSON | None = field("What was sent or received, or what changed; credentials in it are blanked.")
+    kept_payload: JSON | None = field(
+        "What was sent or received, or what changed; credentials in it are blanked.", name="payload"
+    )
     payload_state: PayloadState = field("What is kept of the payload.")
     payload_bytes: int = field("Size of the whole payload, whatever is stored of it.")
     from_status: JobStatus | None = field("The status left, for a STATUS_CHANGE; null at the creation.")

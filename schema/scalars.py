@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import orjson
 import strawberry
 from graphql import (
     BooleanValueNode,
@@ -22,7 +23,7 @@ from graphql import (
 from strawberry.scalars import JSON
 from strawberry.types.scalar import ScalarDefinition
 
-from db.records import JsonValue
+from db.records import JsonValue, StoredJson
 from services.strict_json import InvalidJsonError, check, parse
 
 # ------------------------------------------------------------------------------------------------------------ JSON
@@ -35,6 +36,11 @@ def parse_json(value: object) -> JsonValue:
     except InvalidJsonError as error:
         message = f"JSON cannot represent this value: {error}"
         raise GraphQLError(message) from None
+
+
+def serialize_json(value: object) -> object:
+    """Write a value; what nobody has read since it was stored goes into the answer as it is."""
+    return orjson.Fragment(value.encode()) if isinstance(value, StoredJson) else value
 
 
 def parse_json_literal(node: ValueNode, variables: Mapping[str, object] | None = None) -> JsonValue:
@@ -82,7 +88,9 @@ _RFC_3339 = re.compile(
 
 def serialize_datetime(value: datetime) -> str:
     """Write an aware time in UTC, always with microseconds: texts then sort as the times do."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_datetime(value: object) -> datetime:
@@ -103,6 +111,7 @@ SCALARS: Mapping[object, ScalarDefinition] = {
             " levels deep."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+        serialize=serialize_json,
         parse_value=parse_json,
         parse_literal=parse_json_literal,
     ),

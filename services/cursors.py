@@ -8,6 +8,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
+
 from db.records import Page
 from services.refusals import BadRequestError
 
@@ -27,7 +29,7 @@ _INT64 = range(-(2**63), 2**63)
 def encode(kind: str, *position: str | int | datetime) -> str:
     """Make the cursor of a position in a list of that kind."""
     parts = [(part - _EPOCH) // _MICROSECOND if isinstance(part, datetime) else part for part in position]
-    return base64.urlsafe_b64encode(json.dumps([kind, *parts], separators=(",", ":")).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps([kind, *parts])).decode().rstrip("=")
 
 
 def decode(kind: str, types: tuple[type, ...], cursor: str) -> Position:
@@ -92,7 +94,8 @@ LOG = "l"
 
 def log_cursor(seq: int) -> str:
     """Make the cursor of a log entry."""
-    return encode(LOG, seq)
+    # As `encode` does, for the thousands on a page. Digits never become one of base64's two that URLs do not take.
+    return binascii.b2a_base64(b'["l",%d]' % seq, newline=False).decode().rstrip("=")
 
 
 def log_position(cursor: str) -> Position:

@@ -1,0 +1,162 @@
+"""Statements that are built once, and PostgreSQL asked without anything in between.
+
+Building a statement, finding it in SQLAlchemy's cache and carrying its rows through greenlets takes several times as
+long as PostgreSQL does. What is read most is therefore a `Prepared`: built once for each shape that it can have, with
+named parameters. A transaction that only reads hands it straight to asyncpg. Each statement is then its own
+transaction, which on PostgreSQL's READ COMMITTED sees what it would have seen within one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque, namedtuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+import asyncpg
+import orjson
+
+from db.records import StoredJson
+from db.types import CanonicalJson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlalchemy import Delete, Dialect, Insert, Select, TextClause, Update
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    Statement: TypeAlias = Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause
+
+
+class _Compiled(NamedTuple):
+    """A statement's text, the parameters in their order, and how its rows are made."""
+
+    text: str
+    names: Sequence[str]
+    constants: Mapping[str, Any]
+    json: frozenset[str]
+    row: Callable[[Any], Any]
+
+
+class Prepared:
+    """A statement of one shape, with named parameters."""
+
+    def __init__(self, statement: Statement, dialect: Dialect, *, whole: bool = True) -> None:
+        """Unless it is `whole`, values are within, and only SQLAlchemy knows which."""
+        self.statement = statement
+        self.whole = whole
+        self._dialect = dialect
+
+    @cached_property
+    def compiled(self) -> _Compiled:
+        """The statement as asyncpg takes it."""
+        compiled: Any = self.statement.compile(dialect=self._dialect)
+        statement: Any = self.statement
+        columns: list[Any] = list(getattr(statement, "exported_columns", ()))
+        names: Any = [column.key for column in columns]
+        # What SQLAlchemy did not write has columns that it does not know.
+        make: Any = cast("Any", namedtuple)("Row", names)._make if names else tuple  # noqa: PYI024  (known only now)
+        stored = [number for number, column in enumerate(columns) if isinstance(column.type, CanonicalJson)]
+        kept = [number for number in stored if names[number] == PAYLOAD]
+        read = [number for number in stored if number not in kept]
+        constants = {
+            name: bind.value for name, bind in compiled.binds.items() if not (bind.required or bind.value is None)
+        }
+        written = [name for name, bind in compiled.binds.items() if isinstance(bind.type, CanonicalJson)]
+        return _Compiled(
+            compiled.string, compiled.positiontup or (), constants, frozenset(written), _row_of(make, read, kept)
+        )
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        """The parameters in their order."""
+        compiled = self.compiled
+        found: list[Any] = []
+        for name in compiled.names:
+            # What is not given was written into the statement as it was built.
+            value = values[name] if name in values else compiled.constants[name]
+            found.append(_json(value) if name in compiled.json else value)
+        return found
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+# A log entry's: most are handed on as they are stored, unread.
+PAYLOAD = "payload"
+
+
+def _row_of(make: Callable[[Any], Any], stored: Sequence[int], kept: Sequence[int]) -> Callable[[Any], Any]:
+    """A row with its JSON read, as SQLAlchemy's types would have done it, but for what is `kept` unread."""
+    if not stored and not kept:
+        return make
+
+    def row(record: Any) -> Any:
+        values = list(record)
+        for number in stored:
+            if values[number] is not None:
+                values[number] = orjson.loads(values[number])
+        for number in kept:
+            if values[number] is not None:
+                values[number] = StoredJson(values[number])
+        return make(values)
+
+    return row
+
+
+def tell(source: Any, text: str, arguments: Sequence[Any]) -> None:
+    """Tell those who listen to the statements of an engine or connection: to them, this is one of them."""
+    for listener in source.dispatch.before_cursor_execute:
+        listener(None, None, text, tuple(arguments), None, False)  # noqa: FBT003  (SQLAlchemy's signature)
+
+
+# What a connection raises that was closed while nobody used it: the server restarted, say.
+_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
+
+
+class Lines:
+    """Connections for statements that only read; at most so many."""
+
+    def __init__(self, engine: AsyncEngine, size: int) -> None:
+        self._engine = engine
+        self._free: deque[asyncpg.Connection[Any]] = deque()
+        self._turns = asyncio.Semaphore(size)
+
+    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        """Execute a statement by itself."""
+        text, row = prepared.compiled.text, prepared.compiled.row
+        arguments = prepared.arguments(values)
+        tell(self._engine.sync_engine, text, arguments)
+        async with self._turns:
+            while True:
+                kept = bool(self._free)
+                line = self._free.pop() if kept else await self._connect()
+                if line.is_closed():
+                    continue
+                try:
+                    records = await line.fetch(text, *arguments)
+                except _GONE:
+                    line.terminate()
+                    # It was lost while it lay idle, and nothing was changed: a fresh one is asked again.
+                    if kept:
+                        continue
+                    raise
+                except BaseException:
+                    # Nobody knows in what state this leaves it.
+                    line.terminate()
+                    raise
+                self._free.append(line)
+                return [row(record) for record in records]
+
+    async def _connect(self) -> asyncpg.Connection[Any]:
+        _, options = self._engine.dialect.create_connect_args(self._engine.url)
+        known: dict[str, Any] = dict(options)
+        for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"):
+            known.pop(name, None)
+        line: asyncpg.Connection[Any] = await asyncpg.connect(**known)
+        return line
+
+    async def close(self) -> None:
+        """Close them all."""
+        while self._free:
+            await self._free.pop().close()

@@ -1,0 +1,119 @@
+"""What an answer may cost, counted and not timed: calls of functions, Python's and C's, on rows that are there already.
+
+The budgets are what was counted when this was written (in comments), with a tenth to spare for another Python. A
+change that goes beyond one costs every request: see docs/performance.md before raising it.
+"""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+
+from db.records import (
+    Actor,
+    Job,
+    JobLog,
+    JobLogStatus,
+    JobLogType,
+    JobStatus,
+    PageOf,
+    PayloadState,
+    Role,
+    StoredJson,
+)
+from resolvers.context import Context, Services
+from schema.build import build_schema
+from schema.http import body_of
+from services.viewer import Viewer
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
+ADA = Actor("ada", "Ada", Role.CLIENT)
+VIEWER = Viewer("ada", "Ada", Role.ADMIN)
+LOGS = """
+query { jobs(first: 50) { edges { cursor node { id title status logs(first: 20) { edges { cursor node
+  { id timestamp type status message payload } } pageInfo { hasNextPage } } } } } }
+"""
+
+
+def log(number: int) -> JobLog:
+    payload = StoredJson('{"body":{"text":"lorem ipsum"}}')
+    kind, status = JobLogType.AGENT_REQUEST, JobLogStatus.OK
+    return JobLog(
+        f"log_{number}", number, "job", None, 1, NOW, kind, status, "Sent", ADA, payload, PayloadState.STORED, 31,
+        None, None, None, None, None, None,
+    )  # fmt: skip
+
+
+def job(number: int) -> Job:
+    status = JobStatus.ASSIGNED
+    return Job(f"job_{number}", 1, "Job", "", {}, (), status, None, None, None, ADA, None, NOW, NOW)
+
+
+class Rows:
+    """Has rows, as the services would have read them."""
+
+    def __init__(self, jobs: int, logs: int) -> None:
+        self.listed = PageOf(tuple(job(number) for number in range(jobs)), has_next=False, has_previous=False)
+        self.logged = PageOf(tuple(log(number) for number in range(logs)), has_next=False, has_previous=False)
+
+    async def page(self, *_: object) -> PageOf[Job]:
+        return self.listed
+
+    async def of_jobs(self, _viewer: Viewer, ids: Sequence[str], **_: object) -> list[PageOf[JobLog]]:
+        return [self.logged] * len(ids)
+
+    async def count(self, *_: object) -> int:
+        return 0
+
+    count_of_jobs = count
+
+    @property
+    def services(self) -> Services:
+        return cast("Services", SimpleNamespace(jobs=self, logs=self))
+
+
+async def calls(query: str, jobs: int, logs: int, *, compiled: bool = True) -> int:
+    """How many calls the second execution of a query takes, its bytes included."""
+    schema, rows = build_schema(compiled=compiled), Rows(jobs, logs)
+    counted = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal counted
+        counted += event in {"call", "c_call"}
+
+    for profiled in (False, True):
+        if profiled:
+            sys.setprofile(count)
+        try:
+            result: Any = await schema.execute(query, context_value=Context(rows.services, VIEWER))
+            answer = orjson.dumps(body_of(result))
+        finally:
+            sys.setprofile(None)
+        assert b'"errors"' not in answer, answer
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("what", "query", "jobs", "logs", "budget"),
+    [
+        ("nothing", "{ __typename }", 0, 0, 190),  # NOTHING
+        ("a page of logs", LOGS, 50, 20, 26_000),  # PAGE
+    ],
+)
+async def test_an_answer_takes_no_more_calls_than_it_did(
+    what: str, query: str, jobs: int, logs: int, budget: int
+) -> None:
+    counted = await calls(query, jobs, logs)
+
+    assert counted <= budget, f"{what}: {counted} calls"
+
+
+async def test_what_is_compiled_takes_a_fraction_of_the_calls() -> None:
+    compiled = await calls(LOGS, 10, 20)
+    uncompiled = await calls(LOGS, 10, 20, compiled=False)
+
+    assert compiled < uncompiled / 5, (compiled, uncompiled)
