@@ -4,7 +4,7 @@
 python3 dev.py demo [--once] [--port N]  watch one job go through, then serve it
 python3 dev.py test [PYTEST ARGUMENTS]   the tests; with arguments, just what they say
 python3 dev.py check                     formatting, lint, types, layers, pages, audit, tests: what CI runs
-python3 dev.py bench NAME [ARGUMENTS]    one of benchmarks/
+python3 dev.py bench [NAME] [ARGUMENTS]  one of benchmarks/; without a name, how fast it is beside its peers
 python3 dev.py setup                     only the set-up, which the others do by themselves
 python3 dev.py lock [--upgrade]          renew the lock files from pyproject.toml and package.json
 """
@@ -70,6 +70,11 @@ BROWSERS_OF_MACOS = ("Google Chrome", "Chromium", "Microsoft Edge")
 ACCEPTED_VULNERABILITIES: dict[str, str] = {}
 # The audit's index is somebody else's machine: it may be slow, or not there.
 AUDIT_SECONDS = 60
+
+# What speed is compared with would not all resolve beside our own dependencies.
+PEERS = ROOT / "benchmarks" / "peers"
+PEERS_VENV = VENV / "peers"
+COMPARED = ("reads", "loop", "live")
 
 
 # --- running things
@@ -463,12 +468,31 @@ def audited(found: str) -> tuple[bool, str]:
 def bench(arguments: list[str]) -> None:
     found = [*ROOT.glob("benchmarks/[!_]*.py"), *ROOT.glob("benchmarks/[!_]*/__main__.py")]
     names = sorted(path.parent.name if path.stem == "__main__" else path.stem for path in found)
-    if not arguments or arguments[0] not in names:
-        sys.exit(f"dev.py: bench NAME, where NAME is one of: {', '.join(names) or '(there are none yet)'}")
+    named = bool(arguments) and not arguments[0].startswith("-")
+    if named and arguments[0] not in names:
+        sys.exit(f"dev.py: bench, for all that is measured for speed, or bench NAME of: {', '.join(names)}")
     set_up("dev")
+    if not named or arguments[0] in COMPARED:
+        set_up_peers()
     # The bundled PostgreSQL's package says so in every process that a benchmark forks, where there is no such folder.
     quiet = ["-W", "ignore:XDG_RUNTIME_DIR"]
-    become([str(BIN / "python"), *quiet, "-m", f"benchmarks.{arguments[0]}", *arguments[1:]])
+    module = f"benchmarks.{arguments[0]}" if named else "benchmarks"
+    become([str(BIN / "python"), *quiet, "-m", module, *arguments[named:]])
+
+
+def set_up_peers() -> None:
+    """Bring what speed is compared with to what its locks say, in environments of its own beside ours."""
+    lock_files = [PEERS / "python" / "requirements.lock", PEERS / "node" / "package-lock.json"]
+    wanted = "".join(path.read_text() for path in lock_files)
+    mark = PEERS_VENV / "set-up"
+    if mark.is_file() and mark.read_text() == wanted:
+        return
+    say("installing what speed is compared with (benchmarks/peers)")
+    must("making the peers' environment", [str(BIN / "python"), "-m", "venv", "--clear", str(PEERS_VENV)])
+    sync = [str(BIN / "uv"), "pip", "sync", *uv("sync")[3:-1], str(PEERS_VENV / "bin" / "python")]
+    must("installing the peers", [*sync, "--require-hashes", str(lock_files[0])])
+    npm(PEERS / "node", "ci")
+    mark.write_text(wanted)
 
 
 def lock(arguments: list[str]) -> None:

@@ -1,0 +1,201 @@
+"""Reads per second, and how long they take, beside what else one would use and beside what Python can do at all.
+
+    python3 dev.py bench reads [--quick] [--soak]
+
+Each server has one process and the same PostgreSQL. Rounds are interleaved, so that what else the machine does meets
+all of them; figures are medians over the rounds. Before any timing, all answers are checked to carry the same data.
+Ours is the served endpoint: login, limits, masking, tracing and headers included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.stand.load import Measured, ask, measure, request_bytes
+from benchmarks.stand.report import Row, print_rows
+from benchmarks.stand.stage import (
+    PEERS,
+    Server,
+    filled_database,
+    free_port,
+    job_id,
+    node,
+    peers_python,
+    plain_url,
+    served,
+    signoff,
+    token,
+)
+
+LOG = "id timestamp type status message payload"
+ROW = """id title status updatedAt agent { id name } owner { id displayName }
+  latestExecution { number state outcome queuedAt }"""
+QUERIES: Mapping[str, str] = {
+    "Q1": f"query Q1($id: ID!) {{ job(id: $id) {{ id title status logs(first: 20) {{ nodes {{ {LOG} }}"
+    " pageInfo { hasNextPage } } } }",
+    "Q2": "query Q2 { jobs(first: 50) { edges { cursor node { id title status logs(first: 20) { edges { cursor node"
+    f" {{ {LOG} }} }} pageInfo {{ hasNextPage }} }} }} }} }} }}",
+    "Q3": "query Q3 { __typename }",
+    "Q4": f"query Q4 {{ jobs(first: 50) {{ nodes {{ {ROW} }} }} }}",
+}
+# PostGraphile names what it finds in the tables itself.
+_POSTGRAPHILE_LOG = "id: rowId timestamp type status message payload"
+POSTGRAPHILE: Mapping[str, str] = {
+    "Q1": "query Q1($id: String!) { job: jobByRowId(rowId: $id) { id: rowId title status"
+    f" logs: jobLogsByJobId(first: 20, orderBy: [SEQ_ASC]) {{ nodes {{ {_POSTGRAPHILE_LOG} }}"
+    " pageInfo { hasNextPage } } } }",
+    "Q2": "query Q2 { jobs: allJobs(first: 50, orderBy: [CREATED_AT_DESC, ROW_ID_DESC]) { edges { cursor node {"
+    " id: rowId title status logs: jobLogsByJobId(first: 20, orderBy: [SEQ_ASC]) { edges { cursor node"
+    f" {{ {_POSTGRAPHILE_LOG} }} }} pageInfo {{ hasNextPage }} }} }} }} }} }}",
+    "Q3": "query Q3 { __typename }",
+    "Q4": "query Q4 { jobs: allJobs(first: 50, orderBy: [CREATED_AT_DESC, ROW_ID_DESC]) { nodes { id: rowId title"
+    " status updatedAt agent: agentByAgentId { id: rowId name } ownerId ownerName"
+    " executions: executionsByJobId(last: 1, orderBy: [NUMBER_ASC]) { nodes { number state outcome queuedAt } } } } }",
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server and how it is asked."""
+
+    server: Server
+    requests: Mapping[str, bytes]
+
+
+def requests_for(queries: Mapping[str, str], path: str, headers: Mapping[str, str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for name, text in queries.items():
+        variables = {"id": job_id(5_00)} if name == "Q1" else {}
+        body = {"query": text, "operationName": name, "variables": variables}
+        found[name] = request_bytes(path, json.dumps(body).encode(), headers)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- the same data
+
+
+def facts(answer: bytes) -> Any:
+    """What an answer says, without the forms in which servers say it: case, cursors, digits of times, JSON in text."""
+    decoded = json.loads(answer)
+    assert "errors" not in decoded, decoded["errors"]
+    return _plain(decoded["data"])
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case {"executions": {"nodes": [execution]}, "ownerId": owner, "ownerName": name, **rest}:
+            return _plain({**rest, "latestExecution": execution, "owner": {"id": owner, "displayName": name}})
+        case dict():
+            return {key: _plain(item) for key, item in sorted(value.items()) if key not in {"cursor", "__typename"}}
+        case list():
+            return [_plain(item) for item in value]
+        case str():
+            return _plain_text(value)
+        case _:
+            return value
+
+
+def _plain_text(text: str) -> Any:
+    if text.startswith("{"):
+        return _plain(json.loads(text))
+    if text[:2] == "20" and "T" in text:
+        return text[:19]
+    return text.lower()
+
+
+def check(contestants: list[Contestant]) -> dict[str, int]:
+    """See that all answers carry the same data; returns the sizes of ours."""
+    sizes: dict[str, int] = {}
+    for query in QUERIES:
+        answers = [ask(item.server.port, item.requests[query]) for item in contestants]
+        sizes[query] = len(answers[0])
+        for item, answer in zip(contestants, answers, strict=True):
+            assert facts(answer) == facts(answers[0]), f"{item.server.name} answers {query} otherwise: {answer[:400]!r}"
+    return sizes
+
+
+# --------------------------------------------------------------------------------------------------------- the run
+
+
+def run(*, quick: bool, only: str | None = None) -> list[Row]:
+    """Measure; the first contestant is ours, the last one the limit."""
+    jobs, rounds, seconds = (500, 2, 0.5) if quick else (10_000, 5, 1.5)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        url = stack.enter_context(filled_database(max(jobs, 600)))
+        contestants = _contestants(stack, url, only)
+        check(contestants)
+        for query in QUERIES:
+            for concurrency in (1, 16):
+                found: dict[str, list[Measured]] = {item.server.name: [] for item in contestants}
+                for number in range(rounds + 1):
+                    for item in contestants:
+                        length = 0.3 if number == 0 else seconds
+                        got = measure(item.server.port, item.requests[query], concurrency, length)
+                        if number:  # the first round warms up
+                            found[item.server.name].append(got)
+                rows += [
+                    Row(
+                        f"{query}, concurrency {concurrency}",
+                        name,
+                        median(item.per_second for item in measured),
+                        "1/s",
+                        {
+                            "p50_ms": median(item.p50 for item in measured) * 1e3,
+                            "p99_ms": median(item.quantile(0.99) for item in measured) * 1e3,
+                        },
+                    )
+                    for name, measured in found.items()
+                ]
+    return rows
+
+
+def _contestants(stack: ExitStack, url: str, only: str | None) -> list[Contestant]:
+    python = peers_python()
+    database = {"DATABASE": plain_url(url), "NODE_ENV": "production", "GRAPHILE_ENV": "production"}
+    bearer = {"authorization": f"Bearer {token()}"}
+    found: list[Contestant] = []
+
+    def add(name: str, command: Callable[[int], tuple[list[str], Mapping[str, str]]], **asked: Any) -> None:
+        if only is not None and name not in only.split(","):
+            return
+        port = free_port()
+        words, environment = command(port)
+        server = stack.enter_context(served(name, words, environment, port))
+        found.append(Contestant(server, requests_for(**asked)))
+
+    def peer(file: str) -> Callable[[int], tuple[list[str], Mapping[str, str]]]:
+        program = [python, str(PEERS / "python" / file)]
+        return lambda _port: (program, database)
+
+    add("Signoff", lambda port: signoff(url, port), queries=QUERIES, path="/graphql", headers=bearer)
+    postgraphile = [node(), str(PEERS / "node" / "postgraphile.mjs")]
+    add("PostGraphile 5", lambda _: (postgraphile, database), queries=POSTGRAPHILE, path="/graphql", headers={})
+    add("Ariadne", peer("ariadne_server.py"), queries=QUERIES, path="/", headers={})
+    add("naive Strawberry", peer("naive_strawberry.py"), queries=QUERIES, path="/", headers={})
+    add("limit", peer("limit_reads.py"), queries=QUERIES, path="/", headers={})
+    return found
+
+
+def main() -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer jobs, shorter rounds")
+    parser.add_argument("--only", help="names of servers, with commas")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows = run(quick=arguments.quick, only=arguments.only)
+    print_rows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

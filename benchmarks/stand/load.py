@@ -1,0 +1,115 @@
+"""A load generator: one process, an epoll loop over raw keep-alive sockets, one request under way on each.
+
+It does nothing but count bytes, so it is far from being what is measured: against a server that answers a constant it
+makes some ten times the requests of the fastest GraphQL server here (`reads` prints that figure each time).
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+
+@dataclass
+class Measured:
+    """Latencies in seconds, in the order in which they ended, and how long it took altogether."""
+
+    latencies: list[float]
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, share: float) -> float:
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+    @property
+    def p50(self) -> float:
+        return median(self.latencies)
+
+
+def request_bytes(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A POST of JSON, ready to send."""
+    head = {"host": "127.0.0.1", "content-type": "application/json", "accept": "application/json", **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
+
+
+@dataclass
+class _Connection:
+    socket: socket.socket
+    received: bytearray = field(default_factory=bytearray)
+    expected: int = 0
+    began: float = 0.0
+
+    def is_whole(self) -> bool:
+        if not self.expected:
+            end = self.received.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            head = bytes(self.received[:end]).lower()
+            assert head.startswith(b"http/1.1 200"), bytes(self.received[:500])
+            _, _, rest = head.partition(b"content-length:")
+            assert rest, head
+            self.expected = end + 4 + int(rest.split(b"\r\n", 1)[0])
+        return len(self.received) >= self.expected
+
+
+def ask(port: int, request: bytes) -> bytes:
+    """The body of one answer."""
+    with socket.create_connection(("127.0.0.1", port)) as opened:
+        connection = _Connection(opened)
+        opened.sendall(request)
+        while not connection.is_whole():
+            piece = opened.recv(1 << 20)
+            assert piece, bytes(connection.received[:500])
+            connection.received += piece
+    return bytes(connection.received).split(b"\r\n\r\n", 1)[1]
+
+
+def measure(port: int, request: bytes, concurrency: int, seconds: float) -> Measured:
+    """Ask for as long as that over as many connections, each with one request under way."""
+    selector = selectors.DefaultSelector()
+    connections: list[_Connection] = []
+    for _ in range(concurrency):
+        opened = socket.create_connection(("127.0.0.1", port))
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = _Connection(opened)
+        connections.append(connection)
+        selector.register(opened, selectors.EVENT_READ, connection)
+    latencies: list[float] = []
+    clock = time.perf_counter
+    started = clock()
+    until = started + seconds
+    for connection in connections:
+        connection.began = clock()
+        connection.socket.sendall(request)
+    under_way = concurrency
+    while under_way:
+        for key, _ in selector.select():
+            connection = key.data
+            piece = connection.socket.recv(1 << 20)
+            assert piece, "the server closed the connection"
+            connection.received += piece
+            if not connection.is_whole():
+                continue
+            now = clock()
+            latencies.append(now - connection.began)
+            del connection.received[:]
+            connection.expected = 0
+            if now < until:
+                connection.began = now
+                connection.socket.sendall(request)
+            else:
+                under_way -= 1
+    ended = clock()
+    for connection in connections:
+        connection.socket.close()
+    selector.close()
+    return Measured(latencies, ended - started)
