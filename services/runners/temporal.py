@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -149,22 +149,22 @@ class Temporal:
         """
         self.steps = steps
         drained = asyncio.Event()
-        async with AsyncExitStack() as stack:
-            handing_over = asyncio.create_task(self._hand_over_work())
-            renewing = asyncio.create_task(self._leases.keep(drained))
-            working = asyncio.create_task(self._be_worker()) if self.works else None
-            try:
-                yield
-            finally:
-                self.stop_accepting()
-                await handing_over
-                if working is not None:
-                    await working
-                drained.set()
-                await renewing
-                await self._leases.release()
-                await asyncio.wait_for(asyncio.gather(*self._sending, return_exceptions=True), _RPC_SECONDS)
-                await stack.aclose()
+        handing_over = asyncio.create_task(self._hand_over_work())
+        renewing = asyncio.create_task(self._leases.keep(drained))
+        working = asyncio.create_task(self._be_worker()) if self.works else None
+        try:
+            yield
+        finally:
+            self.stop_accepting()
+            # All end by themselves: cancelled in the middle of a transaction they would leave a connection behind.
+            await handing_over
+            if working is not None:
+                await working
+            drained.set()
+            await renewing
+            await self._leases.release()
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=_RPC_SECONDS)
 
     def stop_accepting(self) -> None:
         """Begin to drain: nothing new is started here from now on."""
