@@ -1,19 +1,15 @@
 """An agent is asked once: what it has answered waits for a database that is away."""
 
-import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from db import executions
 from db.records import ExecutionOutcome
-from db.session import Database, is_away
+from db.session import is_away
 from services.ports import AgentError, AgentTroubleKind
 from tests.crash.patching import put
-from tests.databases import OwnServer, own_postgresql_server
 from tests.fakes import FakeExecutor
 from tests.services.conftest import CLIENT, OpenHouse
 
@@ -63,28 +59,6 @@ async def test_what_an_agent_answered_waits_for_the_database(open_house: OpenHou
         assert result.execution.outcome is expected
         assert len(executor.deliveries) == 1
         assert await house.violations() == []
-
-
-@pytest.fixture
-def own_postgresql() -> Generator[OwnServer]:
-    with own_postgresql_server() as server:
-        yield server
-
-
-async def test_connections_that_a_restart_has_closed_are_not_handed_out(own_postgresql: OwnServer) -> None:
-    database = Database.open(own_postgresql.url)
-
-    async def ask(meanwhile: Callable[[], None] | None = None) -> None:
-        async with database.read() as tx:
-            if meanwhile is not None:
-                await asyncio.to_thread(meanwhile)
-            await tx.connection.execute(text("SELECT pg_sleep(0.05)"))
-
-    await asyncio.gather(*(ask() for _ in range(5)))
-    with pytest.raises(DBAPIError, check=is_away):
-        await ask(own_postgresql.restart)
-    await asyncio.gather(*(ask() for _ in range(5)))
-    await database.close()
 
 
 def test_a_fault_of_ours_is_no_absence() -> None:
