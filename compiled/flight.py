@@ -131,13 +131,11 @@ class Flight:
 
     def _landed(self, future: asyncio.Future[Any]) -> None:
         item = self._running.pop(future, None)
-        if item is None:
-            # Taken away meanwhile: what became of it is nobody's concern.
+        done = self._done
+        if item is None or done is None or done.done():
+            # Taken away meanwhile, or the answer is known without it: what became of it is nobody's concern.
             if not future.cancelled():
                 future.exception()
-            return
-        done = self._done
-        if done is None or done.done():
             return
         try:
             if future.cancelled():
