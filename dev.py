@@ -342,9 +342,7 @@ def has_node() -> bool:
 
 def setup(arguments: list[str]) -> None:
     no_more(arguments)
-    set_up("dev")
-    with turnstile():
-        set_up_clients()
+    set_up_all()
 
 
 def set_up_all() -> None:
