@@ -373,15 +373,16 @@ async def claim(tx: Transaction, execution_id: str, owner: str, lease_seconds: f
 
 
 async def hand_over(tx: Transaction, runner: str, seconds: float, patience_seconds: float, limit: int) -> list[Claimed]:
-    """Hand executions to their engine: queued ones whose agent has a free slot, and what it seems to have lost.
+    """Hand executions to their engine: what nobody has, if it needs an agent's slot and one is free, and what is lost.
 
-    That is what was handed over and not begun in time, and what has been due for longer than the engine's patience.
+    Nobody has what is queued, opened again, taken back or let go. Lost seems what was handed over and not begun in
+    time, and what has been due for longer than the engine's patience: it wakes by itself what waits for a validator.
     Handed over, it is not due again for `seconds`.
     """
-    queued = and_(executions.c.state == ExecutionState.QUEUED, executions.c.lease_owner.is_(None))
+    nobodys = and_(executions.c.state != ExecutionState.WAITING_RETRY, executions.c.lease_owner.is_(None))
     not_begun = executions.c.lease_owner == HANDED_OVER
     lost = executions.c.claimable_at <= in_seconds(-patience_seconds)
-    which = and_(executions.c.runner == runner, or_(queued, not_begun, lost))
+    which = and_(executions.c.runner == runner, or_(nobodys, not_begun, lost))
     return await _claim(tx, HANDED_OVER, seconds, limit, which)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from db import agents, executions
-from db.records import ExecutionOutcome, Run
+from db import agents, executions, jobs
+from db.records import EVERYTHING, ExecutionOutcome, Run
 from db.session import Database, Transaction
 from tests.db.making import age, make_agent, make_execution, make_job, make_queued, scalar
 
@@ -379,3 +379,24 @@ async def test_only_its_owner_hands_an_execution_back(database: Database) -> Non
         assert standing is not None
         assert standing.handed_over
         assert 50 < standing.due_seconds <= 60
+
+
+async def test_what_is_validated_again_is_handed_over_at_once_but_not_what_waits_for_its_validator(
+    database: Database,
+) -> None:
+    _, (execution_id,) = await make_queued(database, 1)
+    await hand_over(database)
+    async with database.begin() as tx:
+        claimed = await executions.claim(tx, execution_id, "a worker", LEASE)
+        assert claimed is not None
+        await executions.keep_answer(tx, execution_id, claimed.fence, {"ok": True}, 60)
+        await executions.wait_retry(tx, execution_id, claimed.fence, 0)
+    # Its workflow keeps the time, and is only missed after a while.
+    assert await hand_over(database) == []
+    async with database.begin() as tx:
+        run = await executions.finish(tx, execution_id, claimed.fence, ExecutionOutcome.UNDECIDED)
+        assert run is not None
+        job = await jobs.get(tx, EVERYTHING, run.execution.job_id)
+        assert await _reopened(tx, execution_id, job) is not None
+
+    assert await hand_over(database) == [execution_id]
