@@ -72,6 +72,21 @@ class PluginBrokenError(PluginFaultError):
     """It cannot even be made: an operator has to mend or remove it."""
 
 
+class _GivenUpError(Exception):
+    """What was done in another thread was cancelled there, and not by whoever waits for it here."""
+
+
+async def _heard(future: Future[R]) -> R:
+    """Wait for what is done in another thread: that it is cancelled there does not cancel the one who waits."""
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if future.cancelled() and task is not None and not task.cancelling():
+            raise _GivenUpError from None
+        raise
+
+
 class _Thread:
     """An event loop in a thread of its own."""
 
@@ -97,8 +112,8 @@ class _Thread:
     async def answers(self) -> bool:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await asyncio.wrap_future(self.submit(asyncio.sleep(0)))
-        except TimeoutError:
+                await _heard(self.submit(asyncio.sleep(0)))
+        except (TimeoutError, _GivenUpError):
             return False
         return True
 
@@ -159,15 +174,18 @@ class Plugin(Generic[P]):
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await asyncio.wrap_future(future)
+                return await _heard(future)
         except PluginFaultError:
             raise
+        except _GivenUpError:
+            raise self.fault("was given up: another call of it hung") from None
         except Exception as error:
             if isinstance(error, passes):
                 raise
             if limit.expired():
-                # If it only waits, that has ended it; if it blocks its thread, nothing does.
-                if not await thread.answers():
+                # If it only waits, that has ended it; if it blocks its thread, nothing does. A thread hangs once,
+                # however many calls stood in it.
+                if self._thread is thread and not await thread.answers() and self._thread is thread:
                     self._hung += 1
                     thread.stop()
                     self._thread = None

@@ -243,6 +243,42 @@ async def test_one_that_hangs_again_and_again_is_not_called_any_more(monkeypatch
     plugin.stop()
 
 
+async def test_calls_that_stand_behind_one_that_hangs_are_not_counted_as_hanging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.plugins._ANSWER_SECONDS", 0.05)
+    ended = threading.Event()
+    plugin: Plugin[FakeValidator] = Plugin("validator", installed("theirs", FakeValidator), ("validate",))
+
+    async def block(_: FakeValidator) -> None:
+        ended.wait(30)
+
+    async def wait(_: FakeValidator) -> None:
+        await asyncio.sleep(30)
+
+    async def work(_: FakeValidator) -> str:
+        return "done"
+
+    try:
+        behind = [asyncio.create_task(plugin.call(wait, seconds)) for seconds in (0.3, 0.3, 60)]
+        await asyncio.sleep(0)
+        with pytest.raises(PluginFaultError, match="did not finish"):
+            await plugin.call(block, 0.1)
+        # One thread hung, whoever waited for it; the next call has a new one.
+        for late in behind[:2]:
+            with pytest.raises(PluginFaultError, match="did not finish"):
+                await late
+        assert await plugin.call(work, 5) == "done"
+        # What the old one still had is given up as soon as it no longer hangs.
+        ended.set()
+        with pytest.raises(PluginFaultError, match="was given up"):
+            await behind[2]
+        assert await plugin.call(work, 5) == "done"
+    finally:
+        ended.set()
+        plugin.stop()
+
+
 # -------------------------------------------------------------------------------------------------- which there are
 
 
