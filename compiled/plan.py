@@ -18,7 +18,7 @@ from graphql import (
     VariableNode,
 )
 from graphql.execution.collect_fields import FieldDetails, collect_fields, collect_subfields
-from graphql.execution.values import get_argument_values
+from graphql.execution.values import VariableValues, get_argument_values
 from graphql.language import DirectiveNode
 
 from compiled.bindings import Bindings, Call
@@ -36,13 +36,13 @@ _NOT_COMPILED = {"defer", "stream", "experimental_disableErrorPropagation"}
 class Variant:
     """An operation under one set of conditions. Selection sets are compiled as execution first gets to them."""
 
-    def __init__(self, executor: Any, bindings: Bindings) -> None:
+    def __init__(self, executor: Any, bindings: Bindings, conditions: Mapping[str, bool]) -> None:
         self.bindings = bindings
         self.schema: GraphQLSchema = executor.schema
         self._fragments = executor.fragments
         self._operation: OperationDefinitionNode = executor.operation
-        # Only for conditions, which are the same in each execution of the variant.
-        self._variables = executor.variable_values
+        # Only of conditions, which are the same in each execution of the variant: the others may be large, or secret.
+        self._variables = VariableValues({}, dict(conditions))
         self._collected: dict[tuple[str, int], dict[str, list[FieldDetails]]] = {}
         self._runs: dict[tuple[str, int], Run] = {}
         self._records: dict[str, type | None] = {}
@@ -162,7 +162,7 @@ class Plans:
         variant = operation.variants.get(conditions)
         if variant is None:
             try:
-                variant = Variant(executor, self.bindings)
+                variant = Variant(executor, self.bindings, dict(zip(operation.conditions, conditions, strict=True)))
             except (GraphQLError, RecursionError):
                 return None  # told where graphql-core collects the same fields
             operation.variants[conditions] = variant

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+import weakref
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -98,3 +99,23 @@ async def test_documents_made_up_have_the_same_answer(trouble: float, awaited: f
     assert told > 20, "there are errors to compare"
     # What was never awaited is to be found now, while that is ignored.
     gc.collect()
+
+
+class Value(str):  # noqa: SLOT000 (GraphQL takes only the real thing, and it has to be referred to weakly)
+    """What somebody sends: a secret, or a megabyte of something."""
+
+
+async def test_what_was_compiled_keeps_no_values_of_those_who_asked() -> None:
+    compiled = compiled_executor(HouseBindings())
+    document = parse("query ($id: ID, $named: Boolean!) { node(id: $id) { id name @include(if: $named) } }")
+    sent: list[weakref.ref[Value]] = []
+    for named in (True, False):
+        asked = Asked("", {"id": Value("cat:1"), "named": named})
+        sent.append(weakref.ref(asked.variables["id"]))
+        got = await answered(asked, document, House(1, 0.0, 0.0), compiled)
+        assert not got.errors
+        assert ("name" in (got.data or {})["node"]) is named
+        del asked, got
+
+    gc.collect()
+    assert [value() for value in sent] == [None, None]
