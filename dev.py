@@ -509,7 +509,9 @@ def lock(arguments: list[str]) -> None:
     must("locking", [*part, "requirements.lock", "pyproject.toml"])
     must("locking", [*part, "requirements-setup.lock", "--group=setup"])
     set_up("dev")  # always the same npm: another one would choose other versions
-    for folder in (CLIENTS, WEB, BROWSER_FROM_NPM):
+    peers = ["-o", str(PEERS / "python" / "requirements.lock"), str(PEERS / "python" / "requirements.in")]
+    must("locking", [*compile_, *peers, *arguments])
+    for folder in (CLIENTS, WEB, BROWSER_FROM_NPM, PEERS / "node"):
         command = "update" if "--upgrade" in arguments else "install"
         must("locking", [*npm_command(), command, "--prefix", str(folder), "--package-lock-only"])
 
