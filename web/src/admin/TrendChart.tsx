@@ -13,8 +13,9 @@ const UNITS: { value: Unit; label: string }[] = [
 ];
 
 const HEIGHT = 96;
-const STEP = 100 / SPANS;
-const BAR = STEP * 0.7;
+/** Bars from edge to edge, the gaps between them only: a bar is seven parts wide, a gap three. */
+const BAR = (100 * 7) / (SPANS * 7 + (SPANS - 1) * 3);
+const STEP = (BAR * 10) / 7;
 /** Which spans are named below: all of them would not fit on a phone. */
 const NAMED = new Set([0, 6, SPANS - 1]);
 /** A name at an edge does not hang over it. */
