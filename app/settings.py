@@ -25,6 +25,7 @@ LOOPBACK = "127.0.0.1"
 SQLITE, POSTGRESQL = "sqlite+aiosqlite:///", "postgresql+asyncpg://"
 # HS256 asks for a key of at least 256 bits; 32 characters of hexadecimal or base64 are the least that may hold half.
 KEY_CHARACTERS = 32
+MAX_PORT = 65535
 # A model's: of what it reads, of what it reads again, and of what it writes.
 PRICES = 3
 
@@ -77,6 +78,14 @@ def _jwks_url(text: str) -> str:
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not safe or not parts.hostname or parts.username is not None:
         raise ValueError("it must be an https:// URL (http:// on loopback only), without a user in it")
+    return text
+
+
+def _address(text: str) -> str:
+    # A client of Temporal that cannot make sense of it would only say that nobody answers.
+    name, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[\w.-]+|\[[\da-f:.]+\]", name, re.IGNORECASE) or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError(f"{text!r} is not a host and port such as 127.0.0.1:7233")
     return text
 
 
@@ -151,7 +160,7 @@ class Settings(BaseSettings):
     """Which of the provider's claims says `client` or `admin`."""
 
     runner: Literal["in_process", "temporal"] = "in_process"
-    temporal_address: str = "127.0.0.1:7233"
+    temporal_address: Annotated[str, AfterValidator(_address)] = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_task_queue: str = "signoff"
 
