@@ -33,7 +33,7 @@ class Role(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """The customer's five statuses. Nuance lives in the execution, never in a sixth."""
+    """The five statuses that clients see. Nuance lives in the execution, never in a sixth."""
 
     PENDING = "pending"
     ASSIGNED = "assigned"
@@ -76,7 +76,7 @@ class Verdict(StrEnum):
 
 
 class JobLogType(StrEnum):
-    """The kinds of log entry; the first four are the customer's own words."""
+    """The kinds of log entry: calls of agents and validators, and what was done to the job."""
 
     AGENT_REQUEST = "agent_request"
     AGENT_RESPONSE = "agent_response"

@@ -1,7 +1,6 @@
 """The life of a job: which status follows which, by whom, and what may be done in each.
 
-The table is the customer's section 6.3.1 and the design's: status changes happen here and nowhere else, each a
-compare-and-set together with its STATUS_CHANGE entry.
+Status changes happen by this table and nowhere else, each a compare-and-set together with its STATUS_CHANGE entry.
 """
 
 from __future__ import annotations
