@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from playwright.async_api import Route, WebSocketRoute, expect
+from playwright.async_api import Route, WebSocket, WebSocketRoute, expect
 
 from tests.agents import Response
 from tests.browser.conftest import a_client, an_admin, give_session
@@ -171,14 +171,21 @@ async def test_signing_in_with_a_token_leads_to_where_one_wanted_to_go(site: Sit
 
 async def test_one_click_is_enough_in_the_demo(visit: Visiting) -> None:
     page = await (await visit(None)).open("/login")
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108  (it sets attributes)
+    state = page.get_by_role("main").get_by_role("status")
 
     await press(page, "Ada, an admin")
     await expect(page.get_by_role("heading", level=1)).to_have_text("All jobs")
+    await expect(state).to_have_text(LIVE)
     await press(page, "Sign out")
     await press(page, "Inês, a client")
 
     await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
     await expect(page.get_by_role("link", name="Agents")).to_have_count(0)
+    # What comes live is hers: the socket on which the service knows the other one is gone.
+    await expect(state).to_have_text(LIVE)
+    assert [socket.is_closed() for socket in sockets] == [True, False]
 
 
 async def test_a_login_leads_nowhere_else(site: Site, visit: Visiting) -> None:

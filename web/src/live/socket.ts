@@ -35,7 +35,10 @@ const client = createClient({
   },
 });
 
-addEventListener("offline", () => client.terminate());
+/** Close the socket: whoever still follows something comes back with a new one. */
+export const hangUp = () => client.terminate();
+
+addEventListener("offline", hangUp);
 
 /** Subscribe once; whatever ends it, but for the returned function, is a loss. */
 export function subscribe<Result, Variables extends Record<string, unknown>>(

@@ -1,4 +1,5 @@
 import { UnreachableError } from "../api/ask";
+import { hangUp } from "../live/socket";
 
 export interface DemoPerson {
   id: string;
@@ -18,13 +19,15 @@ export type Credential = { token: string } | { person: string };
 /** Exchange a credential for the session cookie. Throws with the service's words where it is not believed. */
 export async function signIn(credential: Credential): Promise<void> {
   const response = await post("/login", credential);
-  if (response.ok) return;
+  // The service knows a socket by who opened it.
+  if (response.ok) return hangUp();
   const answer = (await response.json().catch(() => null)) as { errors?: { message: string }[] } | null;
   throw new SignInError(answer?.errors?.[0]?.message ?? "Signing in did not work.");
 }
 
 export async function signOut(): Promise<void> {
   await post("/logout", {});
+  hangUp();
 }
 
 class SignInError extends Error {}
