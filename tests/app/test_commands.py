@@ -216,7 +216,8 @@ async def test_what_does_not_finish_in_time_is_left_to_another(tmp_path: Path) -
             took = await asyncio.to_thread(server.end)
 
     assert server.process.returncode == 0
-    assert 1 <= took < 6
+    # The agent would have kept it for its whole time-out, a minute.
+    assert 1 <= took < 30
     with closing(sqlite3.connect(tmp_path / "signoff.db")) as connection:
         (state, owner) = connection.execute("SELECT state, lease_owner FROM executions").fetchone()
     assert (state, owner) == ("calling_agent", None)
@@ -245,7 +246,8 @@ async def test_a_listener_is_told_1012_on_the_way_out(tmp_path: Path) -> None:
 
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
-    assert took < 6
+    # Nothing was in flight: it did not use the 20 seconds that it has for that.
+    assert took < 20
     assert server.process.returncode == 0
 
 
