@@ -103,21 +103,14 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         if migrates:
             await migrate.upgrade(settings.database_url)
-        async with open_container(wiring_of(settings)) as container:
+        async with _running(wiring_of(settings), drain, health, exposition) as container:
             app.state.container = container
             app.state.services = services_of(container)
-            drain.runner = container.runner
-            health.validator = container.validator_health
-            health.temporal = container.temporal
-            async with exposition.of(container):
-                yield
-                await drain.finished()
+            yield
 
     app = Starlette(
         routes=[
-            Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            Route(METRICS, exposition.answer),
+            *_probes(health, exposition),
             Route(GRAPHQL, OrGraphiQL(endpoint, pages)),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
@@ -151,26 +144,38 @@ def create_worker(settings: Settings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         del app
-        async with open_container(wiring) as container:
-            drain.runner = container.runner
-            health.validator = container.validator_health
-            health.temporal = container.temporal
-            async with exposition.of(container):
-                yield
-                await drain.finished()
+        async with _running(wiring, drain, health, exposition):
+            yield
 
     app = Starlette(
-        routes=[
-            Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
-            Route(METRICS, exposition.answer),
-        ],
+        routes=_probes(health, exposition),
         middleware=[Middleware(Trace), Middleware(SecureHeaders)],
         exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes), Exception: _bug},
         lifespan=lifespan,
     )
     app.state.drain = drain
     return app
+
+
+@asynccontextmanager
+async def _running(wiring: Wiring, drain: Drain, health: Health, exposition: Exposition) -> AsyncGenerator[Container]:
+    """Open what a process works with: its drain, its probes and its metrics tell of that until it is drained."""
+    async with open_container(wiring) as container:
+        drain.runner = container.runner
+        health.validator = container.validator_health
+        health.temporal = container.temporal
+        async with exposition.of(container):
+            yield container
+            await drain.finished()
+
+
+def _probes(health: Health, exposition: Exposition) -> list[Route]:
+    """What machines ask of every process."""
+    return [
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+        Route(METRICS, exposition.answer),
+    ]
 
 
 def token_reader(settings: Settings, tokens: Tokens) -> TokenReader:

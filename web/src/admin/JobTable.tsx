@@ -1,9 +1,9 @@
 import { Button, Skeleton } from "@mantine/core";
 import { IconPlayerPlayFilled } from "@tabler/icons-react";
-import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { Link } from "wouter";
-import type { JobRowFragment, JobsQuery } from "../gql/graphql";
+import type { JobRowFragment } from "../gql/graphql";
 import { pressOf, useExecute } from "../job/useJobAction";
+import { type Jobs, MoreJobs } from "../jobs/MoreJobs";
 import { Badge, StatusBadge } from "../ui/Badge";
 import { Empty } from "../ui/Empty";
 import { Moment } from "../ui/Moment";
@@ -12,12 +12,12 @@ import { OUTCOMES } from "../ui/words";
 import classes from "./JobTable.module.css";
 
 interface JobTableProps {
-  query: UseInfiniteQueryResult<InfiniteData<JobsQuery>>;
+  query: Jobs;
   isFiltered: boolean;
 }
 
 export function JobTable({ query, isFiltered }: JobTableProps) {
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = query;
+  const { data, error, isPending, refetch } = query;
   if (isPending) return <Skeleton height={320} />;
   const rows = data?.pages.flatMap(({ jobs }) => jobs.nodes) ?? [];
   return (
@@ -46,13 +46,7 @@ export function JobTable({ query, isFiltered }: JobTableProps) {
           </tbody>
         </table>
       )}
-      {hasNextPage && (
-        <div className={classes.more}>
-          <Button variant="default" loading={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-            Show more
-          </Button>
-        </div>
-      )}
+      <MoreJobs query={query} />
     </>
   );
 }

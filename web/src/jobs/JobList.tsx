@@ -1,21 +1,21 @@
 import { Button, Skeleton } from "@mantine/core";
-import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { Link } from "wouter";
-import type { JobRowFragment, JobsQuery } from "../gql/graphql";
+import type { JobRowFragment } from "../gql/graphql";
 import { StatusBadge } from "../ui/Badge";
 import { Empty } from "../ui/Empty";
 import { Moment } from "../ui/Moment";
 import { Trouble } from "../ui/Trouble";
 import classes from "./JobList.module.css";
+import { type Jobs, MoreJobs } from "./MoreJobs";
 
 interface JobListProps {
-  query: UseInfiniteQueryResult<InfiniteData<JobsQuery>>;
+  query: Jobs;
   isFiltered: boolean;
   onNew: () => void;
 }
 
 export function JobList({ query, isFiltered, onNew }: JobListProps) {
-  const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } = query;
+  const { data, error, isPending, refetch } = query;
   if (isPending) return <Rows />;
   const rows = data?.pages.flatMap(({ jobs }) => jobs.nodes) ?? [];
   return (
@@ -33,13 +33,7 @@ export function JobList({ query, isFiltered, onNew }: JobListProps) {
           </li>
         ))}
       </ul>
-      {hasNextPage && (
-        <div className={classes.more}>
-          <Button variant="default" loading={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-            Show more
-          </Button>
-        </div>
-      )}
+      <MoreJobs query={query} />
     </>
   );
 }
