@@ -213,6 +213,28 @@ async def test_whose_session_has_expired_signs_in_again(site: Site, visit: Visit
     await expect(page.get_by_role("heading", level=1)).to_have_text("Jobs")
 
 
+async def test_whose_session_ends_while_a_job_is_followed_is_sent_to_sign_in(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    job_id = await site.job(ines)
+    visitor = await visit(ines)
+    page = visitor.page
+    sockets: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    await page.route_web_socket("**/graphql", connect)
+    await visitor.open(f"/jobs/{job_id}")
+    await expect(page.get_by_role("main").get_by_role("status")).to_have_text(LIVE)
+
+    # A cookie goes when its token ends, and the service ends the socket.
+    await visitor.context.clear_cookies()
+    await sockets[-1].close()
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+
+
 async def test_filters_are_in_the_address(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response(status=500))

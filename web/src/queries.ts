@@ -4,9 +4,11 @@ import { viewerQuery } from "./api/queries";
 
 const TRIES = 2;
 
-// Whoever is no longer signed in is sent to sign in, wherever that turns out.
+/** Whoever is no longer signed in is sent to sign in, wherever that turns out. */
+export const signedOut = () => void queries.setQueryData(viewerQuery.queryKey, null);
+
 const onError = (error: Error) => {
-  if (isSignedOut(error)) queries.setQueryData(viewerQuery.queryKey, null);
+  if (isSignedOut(error)) signedOut();
 };
 
 export const queries = new QueryClient({

@@ -1,5 +1,6 @@
 import { createClient } from "graphql-ws";
 import type { TypedDocumentString } from "../gql/graphql";
+import { signedOut } from "../queries";
 import type { Sink } from "./follow";
 
 const PING_MILLISECONDS = 10_000;
@@ -63,7 +64,12 @@ export function subscribe<Result, Variables extends Record<string, unknown>>(
       next: (message) => {
         if (message.data) sink.next(message.data);
       },
-      error: (error) => lost(cursorOf(error)),
+      error: (error) => {
+        const { code, cursor } = extensionsOf(error);
+        // Without a session, the next connection would end as this one did.
+        if (code === "UNAUTHENTICATED") signedOut();
+        lost(typeof cursor === "string" ? cursor : undefined);
+      },
       complete: () => lost(),
     },
   );
@@ -74,10 +80,9 @@ export function subscribe<Result, Variables extends Record<string, unknown>>(
   };
 }
 
-function cursorOf(error: unknown): string | undefined {
+function extensionsOf(error: unknown): { code?: unknown; cursor?: unknown } {
   const first: unknown = Array.isArray(error) ? error[0] : undefined;
-  const cursor = (first as { extensions?: { cursor?: unknown } } | undefined)?.extensions?.cursor;
-  return typeof cursor === "string" ? cursor : undefined;
+  return (first as { extensions?: { code?: unknown; cursor?: unknown } } | undefined)?.extensions ?? {};
 }
 
 /** Calls back when the network or the reader comes back. */
