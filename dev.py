@@ -373,8 +373,9 @@ def demo(arguments: list[str]) -> None:
 
 def pytest(arguments: list[str]) -> list[str]:
     # Half of the whole suite's time is waiting (for leases, agents, browsers), so it has a worker more than there are
-    # cores; a test that somebody names starts sooner without the workers.
-    return [str(BIN / "python"), "-m", "pytest", *(arguments or [f"--numprocesses={(os.cpu_count() or 1) + 1}"])]
+    # cores, and who has nothing left takes from the others. A test that somebody names starts sooner without workers.
+    everything = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=worksteal"]
+    return [str(BIN / "python"), "-m", "pytest", *(arguments or everything)]
 
 
 def test(arguments: list[str]) -> None:
