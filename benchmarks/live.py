@@ -9,7 +9,6 @@ is a raw socket; one process holds them all and counts frames, so what it costs 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -25,7 +24,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from benchmarks.stand.report import OURS, Row, print_rows
+from benchmarks.stand.report import OURS, Row, options, tell
 from benchmarks.stand.stage import (
     PEERS,
     Server,
@@ -235,9 +234,8 @@ def run(*, quick: bool) -> list[Row]:
 
 def main() -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    print_rows(run(quick=parser.parse_args().quick))
+    asked = options(__doc__).parse_args()
+    tell(run(quick=asked.quick), asked)
     return 0
 
 

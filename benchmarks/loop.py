@@ -8,7 +8,6 @@ and figures are medians over them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from benchmarks.stand.report import OURS, Row, print_rows
+from benchmarks.stand.report import OURS, Row, options, tell
 from benchmarks.stand.stage import PEERS, ROOT, filled_database, peers_python, plain_url
 
 
@@ -48,9 +47,8 @@ def run(*, quick: bool) -> list[Row]:
 
 def main() -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    print_rows(run(quick=parser.parse_args().quick))
+    asked = options(__doc__).parse_args()
+    tell(run(quick=asked.quick), asked)
     return 0
 
 

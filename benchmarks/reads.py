@@ -9,18 +9,16 @@ Ours is the served endpoint: login, limits, masking, tracing and headers include
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.stand.load import Measured, ask, measure, request_bytes
-from benchmarks.stand.report import Row, as_json, print_rows
+from benchmarks.stand.report import Row, options, tell
 from benchmarks.stand.stage import (
     PEERS,
     Server,
@@ -187,15 +185,10 @@ def _contestants(stack: ExitStack, url: str, only: str | None) -> list[Contestan
 
 def main() -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer jobs, shorter rounds")
+    parser = options(__doc__)
     parser.add_argument("--only", help="names of servers, with commas")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    rows = run(quick=arguments.quick, only=arguments.only)
-    print_rows(rows)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")
+    asked = parser.parse_args()
+    tell(run(quick=asked.quick, only=asked.only), asked)
     return 0
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -76,3 +79,21 @@ def as_svg(rows: Sequence[Row]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{top}" viewBox="0 0 680 {top}"'
         ' font-family="sans-serif" font-size="12" fill="#3a4550">\n' + "\n".join(lines) + "\n</svg>\n"
     )
+
+
+def options(about: str | None) -> argparse.ArgumentParser:
+    """What every benchmark of speed is asked for on its command line."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer jobs, fewer and shorter rounds")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--svg", type=Path, help="draw them here")
+    return parser
+
+
+def tell(rows: Sequence[Row], asked: argparse.Namespace) -> None:
+    """Print the figures, and write them where `options` says so."""
+    print_rows(rows)
+    if asked.json:
+        asked.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")
+    if asked.svg:
+        asked.svg.write_text(as_svg(rows))
