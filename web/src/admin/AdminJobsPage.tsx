@@ -1,5 +1,3 @@
-import { Button } from "@mantine/core";
-import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { useSearchParams } from "wouter";
@@ -11,8 +9,7 @@ import { useJobFilter } from "../jobs/useJobFilter";
 import { useJobsFeed } from "../live/useJobsFeed";
 import { Card } from "../ui/Card";
 import { counted } from "../ui/format";
-import { LiveDot } from "../ui/LiveDot";
-import { usePage } from "../ui/usePage";
+import { ListHeading } from "../ui/ListHeading";
 import { AgentFilter } from "./AgentFilter";
 import { JobTable } from "./JobTable";
 import { StatusTiles } from "./StatusTiles";
@@ -22,7 +19,6 @@ import { TrendChart } from "./TrendChart";
 
 /** Everybody's jobs: how many stand where, what is stuck, and all of them. */
 export default function AdminJobsPage() {
-  const heading = usePage("All jobs");
   const [params, setParams] = useSearchParams();
   const { filter, isFiltered, toggleStatus, search, byAgent } = useJobFilter();
   const { statuses: _, ...othersThanStatus } = filter;
@@ -35,19 +31,7 @@ export default function AdminJobsPage() {
     setParams((before) => new URLSearchParams({ ...Object.fromEntries(before), over: unit }), { replace: true });
   return (
     <div className={classes.page}>
-      <div className={classes.heading}>
-        <h1 ref={heading} tabIndex={-1}>
-          All jobs
-        </h1>
-        <LiveDot connection={connection} />
-        <Button
-          className={classes.new ?? ""}
-          leftSection={<IconPlus size={16} aria-hidden />}
-          onClick={() => setCreating(true)}
-        >
-          New job
-        </Button>
-      </div>
+      <ListHeading title="All jobs" connection={connection} create="New job" onCreate={() => setCreating(true)} />
       <StatusTiles counts={counts.data} pressed={filter.statuses ?? []} onToggle={toggleStatus} />
       <StuckCard />
       <Card title="Jobs" note={total === undefined ? undefined : counted(total, "job")} flush>

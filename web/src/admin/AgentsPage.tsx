@@ -1,13 +1,12 @@
 import { Button, Skeleton } from "@mantine/core";
-import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { agentsQuery } from "../api/queries";
 import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../jobs/JobsPage.module.css";
 import { Empty } from "../ui/Empty";
+import { ListHeading } from "../ui/ListHeading";
 import { Trouble } from "../ui/Trouble";
-import { usePage } from "../ui/usePage";
 import { AgentCard } from "./AgentCard";
 import { AgentDialog } from "./AgentDialog";
 import { DisableDialog } from "./DisableDialog";
@@ -17,7 +16,6 @@ type Opened = { kind: "new" } | { kind: "edit" | "disable" | "preview"; agent: A
 
 /** Who can do jobs, and how they are called. */
 export default function AgentsPage() {
-  const heading = usePage("Agents");
   const { data, error, isPending, hasNextPage, isFetchingNextPage, fetchNextPage, refetch } =
     useInfiniteQuery(agentsQuery);
   const [opened, setOpened] = useState<Opened | null>(null);
@@ -26,18 +24,7 @@ export default function AgentsPage() {
   const close = () => setOpened(null);
   return (
     <div className={classes.page}>
-      <div className={classes.heading}>
-        <h1 ref={heading} tabIndex={-1}>
-          Agents
-        </h1>
-        <Button
-          className={classes.new ?? ""}
-          leftSection={<IconPlus size={16} aria-hidden />}
-          onClick={() => setOpened({ kind: "new" })}
-        >
-          Register an agent
-        </Button>
-      </div>
+      <ListHeading title="Agents" create="Register an agent" onCreate={() => setOpened({ kind: "new" })} />
       <Trouble error={error} onRetry={() => void refetch()} />
       {isPending && <Skeleton height={320} />}
       {data && agents.length === 0 && (

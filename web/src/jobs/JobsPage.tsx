@@ -1,5 +1,3 @@
-import { Button } from "@mantine/core";
-import { IconPlus } from "@tabler/icons-react";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { jobsQuery } from "../api/queries";
@@ -7,8 +5,7 @@ import { useJobsFeed } from "../live/useJobsFeed";
 import { useViewer } from "../session/useViewer";
 import { Card } from "../ui/Card";
 import { counted } from "../ui/format";
-import { LiveDot } from "../ui/LiveDot";
-import { usePage } from "../ui/usePage";
+import { ListHeading } from "../ui/ListHeading";
 import { JobFilters } from "./JobFilters";
 import { JobList } from "./JobList";
 import classes from "./JobsPage.module.css";
@@ -18,7 +15,6 @@ import { useJobFilter } from "./useJobFilter";
 
 /** One's own jobs. */
 export function JobsPage() {
-  const heading = usePage("Jobs");
   const viewer = useViewer();
   const { filter, isFiltered, toggleStatus, search } = useJobFilter();
   const own = viewer.role === "ADMIN" && viewer.id ? { ...filter, ownerIds: [viewer.id] } : filter;
@@ -28,19 +24,7 @@ export function JobsPage() {
   const total = jobs.data?.pages[0]?.jobs.totalCount;
   return (
     <div className={classes.page}>
-      <div className={classes.heading}>
-        <h1 ref={heading} tabIndex={-1}>
-          Jobs
-        </h1>
-        <LiveDot connection={connection} />
-        <Button
-          className={classes.new ?? ""}
-          leftSection={<IconPlus size={16} aria-hidden />}
-          onClick={() => setCreating(true)}
-        >
-          New job
-        </Button>
-      </div>
+      <ListHeading title="Jobs" connection={connection} create="New job" onCreate={() => setCreating(true)} />
       <Card title="Your jobs" note={total === undefined ? undefined : counted(total, "job")} flush>
         <JobFilters filter={filter} search={search}>
           <StatusToggles pressed={filter.statuses ?? []} onToggle={toggleStatus} />
