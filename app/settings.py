@@ -167,7 +167,9 @@ class Settings(BaseSettings):
     openai_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = Field(
         default=None, validation_alias="OPENAI_API_KEY"
     )
-    openai_base_url: str | None = Field(default=None, validation_alias="OPENAI_BASE_URL")
+    openai_base_url: Annotated[str, AfterValidator(_endpoint)] | None = Field(
+        default=None, validation_alias="OPENAI_BASE_URL"
+    )
     openai_model: str = "gpt-4.1-mini"
     openai_timeout_seconds: Seconds = 120
     openai_price: Annotated[tuple[Amount, ...] | None, AfterValidator(_price), *Split] = None

@@ -192,7 +192,7 @@ class _Call:
         if not self.progress.sending:
             message = f"The {self.who} could not be connected to in time."
             return CallError(Reach.NOT_SENT, "connect_timeout", message)
-        message = f"The {self.who} did not answer completely within {self.timeout_seconds:g} s."
+        message = f"The {self.who} did not answer completely within {round(self.timeout_seconds, 2):g} s."
         return CallError(Reach.TIMED_OUT, "timeout", message, http_status=self.progress.http_status)
 
     async def _checked(self) -> tuple[Endpoint, Sequence[str]]:

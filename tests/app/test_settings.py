@@ -52,6 +52,8 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
         ("SIGNOFF_JUDGE_MAX_CALLS", "0", "greater than or equal to 1"),
         ("SIGNOFF_JUDGE_MAX_COST_USD", "free", "valid number"),
         ("SIGNOFF_OPENAI_PRICE", "0.4, 1.6", "three amounts"),
+        ("OPENAI_BASE_URL", "api.openai.com/v1", "http"),
+        ("OPENAI_BASE_URL", "ftp://127.0.0.1/v1", "http"),
         ("SIGNOFF_RUNNER", "threads", "'in_process' or 'temporal'"),
         ("SIGNOFF_TEMPORAL_ADDRESS", "temporal.example.org", "host and port"),
         ("SIGNOFF_TEMPORAL_ADDRESS", "http://127.0.0.1:7233", "host and port"),
