@@ -8,17 +8,21 @@ Prints tables; --json and --svg also write the figures, as docs/performance.md h
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from benchmarks import live, loop, reads
-from benchmarks.stand.report import options, tell
+from benchmarks.stand.command import carry_out, options
+from benchmarks.stand.report import Row
 
 
-def main() -> int:
+def run(*, quick: bool) -> list[Row]:
+    """Measure all."""
+    return [*reads.run(quick=quick), *loop.run(quick=quick), *live.run(quick=quick)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run all, print all."""
-    asked = options(__doc__).parse_args()
-    quick = asked.quick
-    tell([*reads.run(quick=quick), *loop.run(quick=quick), *live.run(quick=quick)], asked)
-    return 0
+    return carry_out(options(__doc__), lambda asked: run(quick=asked.quick), arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Executions per second and processor time of each, with an instant agent and an instant validator.
 
-    python3 dev.py bench loop [--quick]
+    python3 dev.py bench loop [--quick] [--only NAMES]
 
 Each contestant has one process and the same PostgreSQL, sixteen executions under way at once; rounds are interleaved
 and figures are medians over them.
@@ -15,11 +15,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from benchmarks.stand.report import OURS, Row, options, tell
+from benchmarks.stand.command import carry_out, options
+from benchmarks.stand.errors import BenchError
+from benchmarks.stand.report import LIMIT, OURS, Row
 from benchmarks.stand.stage import PEERS, ROOT, filled_database, peers_python, plain_url
 
+CONTESTANTS = (OURS, "DBOS", LIMIT)
 
-def run(*, quick: bool) -> list[Row]:
+
+def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
     """Measure."""
     count, rounds = (100, 1) if quick else (300, 3)
     found: dict[str, list[Mapping[str, float]]] = {}
@@ -28,15 +32,16 @@ def run(*, quick: bool) -> list[Row]:
         contestants: Mapping[str, Sequence[str]] = {
             OURS: [sys.executable, "-m", "benchmarks.stand.our_loop", url, str(count)],
             "DBOS": [peers_python(), str(PEERS / "python" / "dbos_loop.py"), str(count)],
-            "limit": [peers_python(), str(PEERS / "python" / "limit_loop.py"), str(count)],
+            LIMIT: [peers_python(), str(PEERS / "python" / "limit_loop.py"), str(count)],
         }
         environment = {**os.environ, "DATABASE": plain, "DBOS_DATABASE": plain, "PYTHONWARNINGS": "ignore"}
         for _ in range(rounds):
-            for name, command in contestants.items():
+            for name in only:
                 done = subprocess.run(  # noqa: S603  (our own commands)
-                    command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+                    contestants[name], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
                 )
-                assert done.returncode == 0, f"{name}: {done.stderr[-2000:]}"
+                if done.returncode:
+                    raise BenchError(f"{name} ended with status {done.returncode} and said last: {done.stderr[-2000:]}")
                 found.setdefault(name, []).append(json.loads(done.stdout.strip().splitlines()[-1]))
     rows: list[Row] = []
     for name, measured in found.items():
@@ -45,11 +50,10 @@ def run(*, quick: bool) -> list[Row]:
     return rows
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print."""
-    asked = options(__doc__).parse_args()
-    tell(run(quick=asked.quick), asked)
-    return 0
+    parser = options(__doc__, CONTESTANTS)
+    return carry_out(parser, lambda asked: run(quick=asked.quick, only=asked.only), arguments)
 
 
 if __name__ == "__main__":

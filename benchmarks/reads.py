@@ -1,6 +1,6 @@
 """Reads per second, and how long they take, beside what else one would use and beside what Python can do at all.
 
-    python3 dev.py bench reads [--quick] [--soak]
+    python3 dev.py bench reads [--quick] [--only NAMES]
 
 Each server has one process and the same PostgreSQL. Rounds are interleaved, so that what else the machine does meets
 all of them; figures are medians over the rounds. Before any timing, all answers are checked to carry the same data.
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.stand.command import carry_out, options
+from benchmarks.stand.errors import BenchError
 from benchmarks.stand.load import Measured, ask, measure, request_bytes
-from benchmarks.stand.report import Row, options, tell
+from benchmarks.stand.report import LIMIT, OURS, Row
 from benchmarks.stand.stage import (
     PEERS,
     Server,
@@ -33,6 +35,8 @@ from benchmarks.stand.stage import (
     token,
 )
 
+POSTGRAPHILE, ARIADNE, NAIVE = "PostGraphile 5", "Ariadne", "naive Strawberry"
+CONTESTANTS = (OURS, POSTGRAPHILE, ARIADNE, NAIVE, LIMIT)
 LOG = "id timestamp type status message payload"
 ROW = """id title status updatedAt agent { id name } owner { id displayName }
   latestExecution { number state outcome queuedAt }"""
@@ -46,7 +50,7 @@ QUERIES: Mapping[str, str] = {
 }
 # PostGraphile names what it finds in the tables itself.
 _POSTGRAPHILE_LOG = "id: rowId timestamp type status message payload"
-POSTGRAPHILE: Mapping[str, str] = {
+POSTGRAPHILE_QUERIES: Mapping[str, str] = {
     "Q1": "query Q1($id: String!) { job: jobByRowId(rowId: $id) { id: rowId title status"
     f" logs: jobLogsByJobId(first: 20, orderBy: [SEQ_ASC]) {{ nodes {{ {_POSTGRAPHILE_LOG} }}"
     " pageInfo { hasNextPage } } } }",
@@ -83,7 +87,8 @@ def requests_for(queries: Mapping[str, str], path: str, headers: Mapping[str, st
 def facts(answer: bytes) -> Any:
     """What an answer says, without the forms in which servers say it: case, cursors, digits of times, JSON in text."""
     decoded = json.loads(answer)
-    assert "errors" not in decoded, decoded["errors"]
+    if "errors" in decoded:
+        raise BenchError(f"it answers {decoded['errors']}")
     return _plain(decoded["data"])
 
 
@@ -109,22 +114,23 @@ def _plain_text(text: str) -> Any:
     return text.lower()
 
 
-def check(contestants: list[Contestant]) -> dict[str, int]:
-    """See that all answers carry the same data; returns the sizes of ours."""
-    sizes: dict[str, int] = {}
+def check(contestants: Sequence[Contestant]) -> None:
+    """See that all answers carry the same data."""
     for query in QUERIES:
-        answers = [ask(item.server.port, item.requests[query]) for item in contestants]
-        sizes[query] = len(answers[0])
-        for item, answer in zip(contestants, answers, strict=True):
-            assert facts(answer) == facts(answers[0]), f"{item.server.name} answers {query} otherwise: {answer[:400]!r}"
-    return sizes
+        said: list[Any] = []
+        for item in contestants:
+            with item.server.asked(query):
+                answer = ask(item.server.port, item.requests[query])
+                said.append(facts(answer))
+                if said[-1] != said[0]:
+                    raise BenchError(f"it answers otherwise than {contestants[0].server.name}: {answer[:400]!r}")
 
 
 # --------------------------------------------------------------------------------------------------------- the run
 
 
-def run(*, quick: bool, only: str | None = None) -> list[Row]:
-    """Measure; the first contestant is ours, the last one the limit."""
+def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
+    """Measure."""
     jobs, rounds, seconds = (500, 2, 0.5) if quick else (10_000, 3, 1.2)
     rows: list[Row] = []
     with ExitStack() as stack:
@@ -137,7 +143,8 @@ def run(*, quick: bool, only: str | None = None) -> list[Row]:
                 for number in range(rounds + 1):
                     for item in contestants:
                         length = 0.3 if number == 0 else seconds
-                        got = measure(item.server.port, item.requests[query], concurrency, length)
+                        with item.server.asked(f"{query}, {concurrency} at once"):
+                            got = measure(item.server.port, item.requests[query], concurrency, length)
                         if number:  # the first round warms up
                             found[item.server.name].append(got)
                 rows += [
@@ -156,14 +163,14 @@ def run(*, quick: bool, only: str | None = None) -> list[Row]:
     return rows
 
 
-def _contestants(stack: ExitStack, url: str, only: str | None) -> list[Contestant]:
+def _contestants(stack: ExitStack, url: str, only: Sequence[str]) -> list[Contestant]:
     python = peers_python()
     database = {"DATABASE": plain_url(url), "NODE_ENV": "production", "GRAPHILE_ENV": "production"}
     bearer = {"authorization": f"Bearer {token()}"}
     found: list[Contestant] = []
 
     def add(name: str, command: Callable[[int], tuple[list[str], Mapping[str, str]]], **asked: Any) -> None:
-        if only is not None and name not in only.split(","):
+        if name not in only:
             return
         port = free_port()
         words, environment = command(port)
@@ -174,22 +181,19 @@ def _contestants(stack: ExitStack, url: str, only: str | None) -> list[Contestan
         program = [python, str(PEERS / "python" / file)]
         return lambda _port: (program, database)
 
-    add("Signoff", lambda port: signoff(url, port), queries=QUERIES, path="/graphql", headers=bearer)
+    add(OURS, lambda port: signoff(url, port), queries=QUERIES, path="/graphql", headers=bearer)
     postgraphile = [node(), str(PEERS / "node" / "postgraphile.mjs")]
-    add("PostGraphile 5", lambda _: (postgraphile, database), queries=POSTGRAPHILE, path="/graphql", headers={})
-    add("Ariadne", peer("ariadne_server.py"), queries=QUERIES, path="/", headers={})
-    add("naive Strawberry", peer("naive_strawberry.py"), queries=QUERIES, path="/", headers={})
-    add("limit", peer("limit_reads.py"), queries=QUERIES, path="/", headers={})
+    add(POSTGRAPHILE, lambda _: (postgraphile, database), queries=POSTGRAPHILE_QUERIES, path="/graphql", headers={})
+    add(ARIADNE, peer("ariadne_server.py"), queries=QUERIES, path="/", headers={})
+    add(NAIVE, peer("naive_strawberry.py"), queries=QUERIES, path="/", headers={})
+    add(LIMIT, peer("limit_reads.py"), queries=QUERIES, path="/", headers={})
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print."""
-    parser = options(__doc__)
-    parser.add_argument("--only", help="names of servers, with commas")
-    asked = parser.parse_args()
-    tell(run(quick=asked.quick, only=asked.only), asked)
-    return 0
+    parser = options(__doc__, CONTESTANTS)
+    return carry_out(parser, lambda asked: run(quick=asked.quick, only=asked.only), arguments)
 
 
 if __name__ == "__main__":

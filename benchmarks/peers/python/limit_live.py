@@ -1,11 +1,13 @@
 """The limit of live events: bare Starlette, which sends a text that is ready to everybody who is there."""
 
 import asyncio
+import base64
 import json
 import os
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -25,14 +27,20 @@ async def listen(socket: WebSocket) -> None:
         listening.discard(socket)
 
 
-async def publish(request: Request) -> Response:
-    for number in range(int(request.query_params["count"])):
-        event = {"cursor": str(number), "log": {"id": f"log_{number}", "message": "An event"}}
-        text = json.dumps({"id": "1", "type": "next", "payload": {"data": {"jobLogAppended": event}}})
+async def send(first: int, count: int) -> None:
+    for number in range(first, first + count):
+        cursor = base64.urlsafe_b64encode(b'["l",%d]' % number).decode().rstrip("=")
+        event = {"cursor": cursor, "log": {"id": f"log_bench{number}", "message": "An event"}}
+        message = {"id": "1", "type": "next", "payload": {"data": {"jobLogAppended": event}}}
+        text = json.dumps(message, separators=(",", ":"))
         for socket in list(listening):
             await socket.send_text(text)
         await asyncio.sleep(0)
-    return Response()
+
+
+async def publish(request: Request) -> Response:
+    asked = request.query_params
+    return Response(background=BackgroundTask(send, int(asked["first"]), int(asked["count"])))
 
 
 app = Starlette(routes=[WebSocketRoute("/ws", listen), Route("/publish", publish, methods=["POST"])])
