@@ -31,7 +31,7 @@ from db.records import (
     LogEntry,
     Verdict,
 )
-from db.session import is_away
+from services.executions.absence import once_there
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended
 from services.large_values import beside_the_loop, is_large
@@ -51,7 +51,7 @@ from services.strict_json import InvalidJsonError, check, digest, parse
 from services.trace import SpanKind, current_trace_id, current_work, failed, span, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from db.records import Agent, Job, PinnedAgent, PinnedJob, Run
     from db.session import Database, Transaction
@@ -70,8 +70,6 @@ log = logging.getLogger(__name__)
 AGENT_TRIES = 3
 # A process that dies five times over one execution dies of it.
 LARGEST_TAKEOVERS = 5
-# How long an answer waits for the database: a restart, a failover.
-LONGEST_ABSENCE_SECONDS = 120.0
 
 
 class ExecutorFaultError(InputInvalidError):
@@ -241,9 +239,9 @@ class Steps:
             self.metrics.agent_called(None if trouble is None else trouble.kind, time.monotonic() - started)
             response = _Response(request_log_id, tries, round((time.monotonic() - started) * 1000))
             if isinstance(outcome, AgentAnswer):
-                return await _once_there(partial(self._keep, claim, run, response, outcome))
+                return await once_there(partial(self._keep, claim, run, response, outcome))
             delay = _resend_delay(run, outcome, tries, deadline - time.monotonic())
-            await _once_there(partial(self._log_trouble, claim, run, response, outcome, settle=delay is None))
+            await once_there(partial(self._log_trouble, claim, run, response, outcome, settle=delay is None))
             if delay is None:
                 return None
             await asyncio.sleep(delay)
@@ -436,25 +434,6 @@ def _blanked(error: AgentError, credentials: Credentials) -> AgentError:
         retry_after_seconds=error.retry_after_seconds,
         payload=payload,
     )
-
-
-async def _once_there(write: Callable[[], Awaitable[None]]) -> None:
-    """Commit what an agent has answered, again while the database is away: it cannot be asked for a second time.
-
-    A commit whose success was not heard of fails the second time, for a request has one response: whoever takes over
-    then finds it done.
-    """
-    give_up_at = time.monotonic() + LONGEST_ABSENCE_SECONDS
-    delay = 0.1
-    while True:
-        try:
-            return await write()
-        except Exception as error:
-            if not is_away(error) or time.monotonic() > give_up_at:
-                raise
-            log.warning("the database is away, and an answer waits for it: %s", type(error).__name__)
-        await asyncio.sleep(delay)
-        delay = min(1.0, 2 * delay)
 
 
 def _about(run: Run) -> dict[str, str | int]:

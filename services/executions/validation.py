@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from db import executions as execution_rows
@@ -27,6 +28,7 @@ from db.records import (
 )
 from services import ids
 from services.evidence import Quotable
+from services.executions.absence import once_there
 from services.executions.claims import LostError, hold, lock_job
 from services.executions.settle import Ending, ended, feedback, judged
 from services.large_values import beside_the_loop, is_large
@@ -253,6 +255,8 @@ class Validating:
             kind = ValidatorTroubleKind.CONFIG if broken else ValidatorTroubleKind.INVALID
             raise ValidatorError(kind, str(error), code="validator_fault") from error
         except Exception as error:
+            if error is asking.broke:
+                raise
             log.exception("validator %s failed", asking.name)
             raise _fault(asking.name, f"failed with {type(error).__name__}") from error
         if not complete:
@@ -367,6 +371,8 @@ class _Asking:
     checks_logged: bool = False
     checks_ms: int = 0
     gave_way: bool = False
+    broke: Exception | None = None
+    """What kept the journal from being written."""
     spent_usd: float = 0.0
     """By the execution altogether: what was lost on the way, and what was asked in the rounds before, included."""
 
@@ -419,7 +425,7 @@ class _Asking:
         if kept is not None and kept[0] == request_digest:
             return read(Reply(**kept[1]))
         self._afford(at_most_usd)
-        request_log_id = await self._log_request(request)
+        request_log_id = await self._written(self._log_request(request))
         if not self.claim.lease.holds():
             raise LostError
         started = time.monotonic()
@@ -432,15 +438,23 @@ class _Asking:
         kind = None if trouble is None else trouble.kind
         self.validating.metrics.validator_called(self.name, kind, seconds, reply)
         if isinstance(value, ValidatorError):
-            await self._log_trouble(request_log_id, request_digest, started, reply, value)
+            trouble_logged = partial(self._log_trouble, request_log_id, request_digest, seconds, reply, value)
+            await self._written(once_there(trouble_logged))
             raise value
         assert reply is not None  # noqa: S101 - for the types: what was read was there
         self._tell_health(None)
-        async with self.validating.database.begin() as tx:
-            job = await self._spend(tx, reply)
-            await self._append_response(tx, job, request_log_id, started, reply, _spent(reply))
-            await self._keep(tx, request_digest, reply)
+        await self._written(once_there(partial(self._log_reply, request_log_id, request_digest, seconds, reply)))
         return value
+
+    async def _written(self, written: Awaitable[T]) -> T:
+        """Whatever is wrong with the journal is no fault of the validator's, through whose hands it goes."""
+        try:
+            return await written
+        except LostError:
+            raise
+        except Exception as error:
+            self.broke = error
+            raise
 
     def _afford(self, at_most_usd: float | None) -> None:
         """Make sure that the call cannot cost more than the execution has left. Raises ValidatorError."""
@@ -481,11 +495,17 @@ class _Asking:
             entry = self.entry(JobLogType.VALIDATOR_REQUEST, f"Asked the validator {self.name!r}", payload=request)
             return await self.validating.journal.append(tx, job, entry)
 
+    async def _log_reply(self, request_log_id: str, request_digest: str, seconds: float, reply: Reply) -> None:
+        async with self.validating.database.begin() as tx:
+            job = await self._spend(tx, reply)
+            await self._append_response(tx, job, request_log_id, seconds, reply, _spent(reply))
+            await self._keep(tx, request_digest, reply)
+
     async def _log_trouble(
         self,
         request_log_id: str,
         request_digest: str,
-        started: float,
+        seconds: float,
         reply: Reply | None,
         error: ValidatorError,
     ) -> None:
@@ -498,7 +518,7 @@ class _Asking:
             retried = error.kind in _RETRIED
             delay = await validating.retry_in(tx, self.run, error) if retried else None
             code = "exhausted" if retried and delay is None else error.code
-            await self._append_response(tx, job, request_log_id, started, reply, error.message, error, code)
+            await self._append_response(tx, job, request_log_id, seconds, reply, error.message, error, code)
             if retried:
                 await validating.give_way(tx, job, self, error, delay)
             elif reply is not None:
@@ -509,7 +529,7 @@ class _Asking:
         tx: Transaction,
         job: Job,
         request_log_id: str,
-        started: float,
+        seconds: float,
         reply: Reply | None,
         message: str,
         error: ValidatorError | None = None,
@@ -534,7 +554,7 @@ class _Asking:
                 status=status,
                 payload=payload,
                 http_status=http_status,
-                duration_ms=round((time.monotonic() - started) * 1000),
+                duration_ms=round(seconds * 1000),
                 error_code=code,
                 answers=request_log_id,
             ),
