@@ -470,7 +470,8 @@ def bench(arguments: list[str]) -> None:
     names = sorted(path.parent.name if path.stem == "__main__" else path.stem for path in found)
     named = bool(arguments) and not arguments[0].startswith("-")
     if named and arguments[0] not in names:
-        sys.exit(f"dev.py: bench, for all that is measured for speed, or bench NAME of: {', '.join(names)}")
+        say(f"there is no bench {arguments[0]}; there are: {', '.join(names)}; without a name: all of speed")
+        sys.exit(2)
     set_up("dev")
     if not named or arguments[0] in COMPARED:
         set_up_peers()

@@ -176,13 +176,15 @@ def _connect(stack: ExitStack, item: Contestant, listeners: int) -> Crowd:
     """Everybody, subscribed: one event has come to all of them."""
     before = item.server.resident_bytes
     everybody = stack.enter_context(crowd(item.server.port, item.greeting, listeners))
+    come = 0
     for _ in range(EVENT_SECONDS):
         count, _ = item.send(everybody, 1, 2.0)
-        if count.messages == listeners:
+        come = count.messages
+        if come == listeners:
             item.listener_bytes = (item.server.resident_bytes - before) / listeners
             return everybody
         time.sleep(1)
-    raise BenchError(f"an event comes to {count.messages} of {listeners} listeners")
+    raise BenchError(f"an event comes to {come} of {listeners} listeners")
 
 
 def run(

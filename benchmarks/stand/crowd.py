@@ -16,13 +16,21 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.stand.errors import BenchError
 
 HANDSHAKE_SECONDS = 30
 _TEXT, _CLOSE, _PING = 1, 8, 9
+
+
+class Pipe(Protocol):
+    """The end of a pipe, whichever the platform has."""
+
+    def send(self, obj: Any, /) -> None: ...
+    def recv(self) -> Any: ...
+    def poll(self, timeout: float = 0.0, /) -> bool: ...
+    def fileno(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,9 @@ class Listener:
         if b'"error' in received:
             raise BenchError(f"it sent {received[:400]!r}")
         at, count, end = 0, 0, len(received)
-        while at + 4 <= end:
+        while at + 2 <= end:
             size, start = received[at + 1], at + 2
-            if size == 126:
+            if size == 126 and start + 2 <= end:
                 size, start = int.from_bytes(received[at + 2 : at + 4], "big"), at + 4
             if start + size > end:
                 break
@@ -114,7 +122,7 @@ class Count:
 # ----------------------------------------------------------------------------------------------- the other process
 
 
-def _run(told: Connection, port: int, greeting: Greeting, size: int) -> None:
+def _run(told: Pipe, port: int, greeting: Greeting, size: int) -> None:
     """Connect everybody, then count. Told how many messages to wait for, say when the last of them came."""
     try:
         everybody = [listener(port, greeting) for _ in range(size)]
@@ -126,7 +134,7 @@ def _run(told: Connection, port: int, greeting: Greeting, size: int) -> None:
         pass
 
 
-def _count(told: Connection, everybody: Sequence[Listener]) -> None:
+def _count(told: Pipe, everybody: Sequence[Listener]) -> None:
     selector = selectors.DefaultSelector()
     selector.register(told, selectors.EVENT_READ)
     for one in everybody:
@@ -153,7 +161,7 @@ class Crowd:
     """What is known here of the listeners over there."""
 
     size: int
-    told: Connection
+    told: Pipe
 
     def connected(self) -> None:
         """Wait until everybody is."""
@@ -186,8 +194,9 @@ class Crowd:
 @contextmanager
 def crowd(port: int, greeting: Greeting, size: int) -> Generator[Crowd]:
     """So many listeners, connected; they leave with the block."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(there, port, greeting, size), daemon=True)
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_run, args=(there, port, greeting, size), daemon=True)
     process.start()
     there.close()
     try:

@@ -43,13 +43,15 @@ const schema = new GraphQLSchema({
   }),
 });
 
-const server = createServer((request, response) => {
+const server = createServer(async (request, response) => {
   response.end();
   const asked = new URL(request.url, "http://a").searchParams;
   const first = Number(asked.get("first"));
   for (let number = first; number < first + Number(asked.get("count")); number++) {
     const cursor = Buffer.from(`["l",${number}]`).toString("base64url");
     bus.emit("event", { cursor, log: { id: `log_bench${number}`, message: "An event" } });
+    // Events come from somewhere: what listeners send, their pongs above all, is read in between.
+    await new Promise(setImmediate);
   }
 });
 useServer({ schema }, new WebSocketServer({ server, path: "/graphql" }));
