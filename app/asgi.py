@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from app import plugins
@@ -22,19 +21,8 @@ from app.container import Cluster, Container, HttpValidation, Wiring, open_conta
 from app.health import Health
 from app.jwks import ProviderKeys, ProviderTokens
 from app.login import Login, Person
-from app.metrics import Exposition, Measured
-from app.middleware import (
-    GRAPHQL,
-    METRICS,
-    BodyCap,
-    Identify,
-    SameOrigin,
-    SecureHeaders,
-    Trace,
-    TrustedHosts,
-    problem,
-    too_large,
-)
+from app.metrics import Exposition
+from app.middleware import GRAPHQL, METRICS, Door, Rules, problem, too_large
 from app.pages import OrGraphiQL, Pages
 from app.rest import Rest
 from app.secrets import StoredSecrets, secret_keys
@@ -43,20 +31,32 @@ from db import migrate
 from resolvers.context import Services
 from schema.build import build_schema
 from schema.endpoint import GraphQLEndpoint
-from schema.errors import INTERNAL
 from schema.limits import Limits
 from services.executions.validation import RetryPolicy
 from services.inputs import InputLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+class Application(Starlette):
+    """Starlette's, behind a door instead of its middlewares."""
+
+    def __init__(self, door: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._door = door
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return what is served."""
+        return self._door(ExceptionMiddleware(self.router, self.exception_handlers))
 
 
 def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Starlette:
@@ -108,20 +108,20 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             app.state.services = services_of(container)
             yield
 
-    app = Starlette(
+    graphql = OrGraphiQL(endpoint, pages)
+    app = Application(
+        partial(
+            Door, rules=rules_of(settings, authentication), straight={GRAPHQL: graphql}, metrics=exposition.metrics
+        ),
         routes=[
             *_probes(health, exposition),
-            Route(GRAPHQL, OrGraphiQL(endpoint, pages)),
+            Route(GRAPHQL, graphql),
             WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
             *Login(reader, tokens, people).routes(),
             *pages.routes(),
         ],
-        middleware=[Middleware(Measured, metrics=exposition.metrics), *around(settings, authentication)],
-        exception_handlers={
-            HTTPException: partial(_http_problem, settings.request_bytes),
-            Exception: _bug,
-        },
+        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes)},
         lifespan=lifespan,
     )
     app.state.drain = drain
@@ -147,10 +147,10 @@ def create_worker(settings: Settings) -> Starlette:
         async with _running(wiring, drain, health, exposition):
             yield
 
-    app = Starlette(
+    app = Application(
+        Door,
         routes=_probes(health, exposition),
-        middleware=[Middleware(Trace), Middleware(SecureHeaders)],
-        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes), Exception: _bug},
+        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes)},
         lifespan=lifespan,
     )
     app.state.drain = drain
@@ -186,25 +186,26 @@ def token_reader(settings: Settings, tokens: Tokens) -> TokenReader:
     return ProviderTokens(tokens, keys, settings.jwt_issuer, settings.jwt_audience, settings.jwt_role_claim)
 
 
-def around(settings: Settings, authentication: Authentication) -> Sequence[Middleware]:
-    """What every request passes through, outermost first."""
-    return [
-        Middleware(Trace),
-        Middleware(SecureHeaders),
-        Middleware(TrustedHosts, allowed_hosts=settings.trusted_hosts),
-        Middleware(
-            CORSMiddleware,
+def rules_of(settings: Settings, authentication: Authentication) -> Rules:
+    """Say to the door what the settings ask of every request."""
+
+    async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve nothing: the rules of other origins are asked for, and not passed through."""
+
+    return Rules(
+        trusted_hosts=frozenset(settings.trusted_hosts),
+        allowed_origins=settings.allowed_origins,
+        cors=CORSMiddleware(
+            nobody,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "POST"),
             allow_headers=("authorization", "content-type", "idempotency-key", "traceparent"),
             allow_credentials=True,
             expose_headers=("x-trace-id",),
         ),
-        Middleware(BodyCap, largest_bytes=settings.request_bytes),
-        Middleware(RequestBodyLimitMiddleware, max_body_size=settings.request_bytes),
-        Middleware(SameOrigin, allowed_origins=settings.allowed_origins),
-        Middleware(Identify, authentication=authentication),
-    ]
+        largest_bytes=settings.request_bytes,
+        authentication=authentication,
+    )
 
 
 def wiring_of(settings: Settings) -> Wiring:
@@ -298,9 +299,3 @@ def _http_problem(largest_bytes: int, request: Request, error: Exception) -> Res
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return too_large(largest_bytes)
     return problem(status, status.name, error.detail, error.headers)
-
-
-def _bug(request: Request, error: Exception) -> Response:
-    """Answer for a bug; the server logs it, with the trace id that the answer has too."""
-    del request, error
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, "Internal error")

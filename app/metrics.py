@@ -18,14 +18,13 @@ from prometheus_client import GCCollector, PlatformCollector, ProcessCollector, 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from app.middleware import METRICS, problem, unauthenticated
+from app.middleware import problem, unauthenticated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from pydantic import SecretStr
     from starlette.requests import Request
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.container import Container
     from services.metrics import Metrics
@@ -36,10 +35,6 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 5.0
 CENSUS_SECONDS = 2.0
 LOOK_SECONDS = 0.5
-
-# What a path is counted as: no path of a client's making becomes a label.
-_ROUTES = ("/graphql", "/api/", "/healthz", "/readyz", METRICS, "/login", "/logout", "/assets/")
-_STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
 
 @dataclass
@@ -106,40 +101,3 @@ async def _watch(metrics: Metrics) -> None:
         due = time.monotonic() + LOOK_SECONDS
         await asyncio.sleep(LOOK_SECONDS)
         metrics.loop_lag.observe(max(0.0, time.monotonic() - due))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Counts requests and how long their answers take."""
-
-    app: ASGIApp
-    metrics: Callable[[], Metrics | None]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        metrics = self.metrics()
-        if scope["type"] != "http" or metrics is None:
-            await self.app(scope, receive, send)
-            return
-        started = time.monotonic()
-        status, streams = 500, False
-
-        async def noting(message: Message) -> None:
-            nonlocal status, streams
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                kinds = [value for name, value in message["headers"] if name == b"content-type"]
-                streams = any(kind.startswith(_STREAMS) for kind in kinds)
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        finally:
-            if not streams:
-                seconds = time.monotonic() - started
-                metrics.requests.labels(route_of(scope["path"]), f"{status // 100}xx").observe(seconds)
-
-
-def route_of(path: str) -> str:
-    """What a path is counted as."""
-    return next((route.rstrip("/") for route in _ROUTES if path.startswith(route)), "pages")

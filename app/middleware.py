@@ -1,30 +1,41 @@
-"""What happens to every request before a route sees it. Plain ASGI: nothing here buffers, or breaks streams."""
+"""What happens to every request before a route sees it.
+
+One pass instead of a middleware for each rule: the headers are read once, the rules are asked one after the other, and
+one `send` adds what every answer has. Plain ASGI: nothing here buffers, or breaks streams.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from app.auth import SESSION_COOKIE
 from resolvers.errors import UnauthenticatedError
+from schema.errors import INTERNAL
 from services.trace import current_trace_id, new_trace_id, received
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from starlette.middleware.cors import CORSMiddleware
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from app.auth import Authentication
+    from services.metrics import Metrics
 
 # Asked by machines that know neither our names nor our tokens, and told nothing that matters; or, by the one that has
 # the metrics' token, what it asks for.
@@ -55,6 +66,11 @@ SECURITY_HEADERS: Mapping[str, str] = {
     # Answers differ by who asks, and hold what others may not see.
     "cache-control": "no-store",
 }
+_SECURITY_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+_NO_COOKIE = f"{SESSION_COOKIE}=; Max-Age=0; Path=/".encode()
+# Answers that end when somebody leaves: how long that takes says nothing of the service.
+STREAMS = (b"text/event-stream", b"application/x-ndjson")
 
 
 def problem(status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -68,67 +84,12 @@ def unauthenticated(message: str) -> JSONResponse:
     return problem(HTTPStatus.UNAUTHORIZED, "UNAUTHENTICATED", message, {"www-authenticate": "Bearer"})
 
 
-async def deny(response: JSONResponse, scope: Scope, receive: Receive, send: Send) -> None:
+async def deny(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer instead of the application; a WebSocket is answered before it becomes one."""
     if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})  # servers answer 403
         return
     await response(scope, receive, send)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """Gives every request a trace id: the caller's, where it sends a valid `traceparent`."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-            return
-        found = _TRACEPARENT.fullmatch(Headers(scope=scope).get("traceparent", "").strip())
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            # The id is never reset: the server's own error handling, outside of this, should know it as well.
-            with received(f"HTTP {scope['method']}", (found[1], found[2], found[3]) if found else None):
-                await self.app(scope, receive, send)
-            return
-        current_trace_id.set(found[1] if found else new_trace_id())
-        await self.app(scope, receive, send)
-
-
-@dataclass(frozen=True)
-class SecureHeaders:
-    """Adds the headers of `SECURITY_HEADERS` that a response does not set itself, and the trace id."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                headers["x-trace-id"] = current_trace_id.get() or ""
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
-
-
-class TrustedHosts(TrustedHostMiddleware):
-    """Refuses requests that call the service by a foreign name; probes call it by any."""
-
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str]) -> None:
-        super().__init__(app, list(allowed_hosts), www_redirect=False)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope.get("path") in PROBES:
-            await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
 
 
 # A client that is still sending when its connection is closed gets a reset, and never sees why: what is on its way is
@@ -137,82 +98,17 @@ TAKEN_BODIES = 16
 TAKEN_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class BodyCap:
-    """Refuses a body that says itself that it is too large; Starlette's limit, further in, counts the others."""
-
-    app: ASGIApp
-    largest_bytes: int
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            if "expect" not in headers:  # who asks first whether to send has sent nothing
-                send = self._after_the_body(receive, send)
-            length = headers.get("content-length", "")
-            if length.isdecimal() and (len(length) > 15 or int(length) > self.largest_bytes):  # noqa: PLR2004
-                await too_large(self.largest_bytes)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-    def _after_the_body(self, receive: Receive, send: Send) -> Send:
-        async def send_after_the_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(TAKEN_SECONDS):
-                        await self._take(receive)
-            await send(message)
-
-        return send_after_the_body
-
-    async def _take(self, receive: Receive) -> None:
-        left = TAKEN_BODIES * self.largest_bytes
-        while left > 0:
-            message = await receive()
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
-            left -= len(message.get("body", b""))
-
-
 def too_large(largest_bytes: int) -> JSONResponse:
     """Answer a request whose body is too large."""
     message = f"A request has at most {largest_bytes} bytes."
     return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "REQUEST_TOO_LARGE", message, {"connection": "close"})
 
 
-@dataclass(frozen=True)
-class SameOrigin:
-    """Refuses what a foreign page sends with a person's cookie, and every WebSocket of a foreign page.
+class BodyTooLargeError(HTTPException):
+    """A body has turned out to be larger than it may be."""
 
-    A browser says where a page comes from, and sends cookies along whether the person wants it or not. A request
-    with an Authorization header was meant: no page can add one without being allowed to (CORS).
-    """
-
-    app: ASGIApp
-    allowed_origins: Collection[str]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] in {"http", "websocket"} and self._is_foreign(scope):
-            message = "This page's origin may not call the service: see SIGNOFF_ALLOWED_ORIGINS."
-            await deny(problem(HTTPStatus.FORBIDDEN, "FOREIGN_ORIGIN", message), scope, receive, send)
-            return
-        await self.app(scope, receive, send)
-
-    def _is_foreign(self, scope: Scope) -> bool:
-        connection = HTTPConnection(scope)
-        origin = connection.headers.get("origin")
-        if origin is None or origin.lower() in self.allowed_origins:
-            return False
-        if scope["type"] == "http" and scope["path"] not in SETS_COOKIES and not uses_cookie(connection):
-            return False
-        return not is_same_host(origin, connection.headers.get("host", ""))
-
-
-def uses_cookie(connection: HTTPConnection) -> bool:
-    """Whether it is the cookie that says who is asking: the header counts before it."""
-    return SESSION_COOKIE in connection.cookies and "authorization" not in connection.headers
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def is_same_host(origin: str, host: str) -> bool:
@@ -229,39 +125,258 @@ def is_same_host(origin: str, host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Identify:
-    """Says who is asking, in `scope["viewer"]`: None where nobody says so; 401 where it cannot be believed.
+_LARGEST_HOST = 300
 
-    A cookie that is answered with 401 is taken back: a page could not, and would be refused for ever.
+
+@lru_cache(1_000)
+def _is_named(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header names one of these hosts; `*.example.org` names all below it."""
+    try:
+        found = urlsplit(f"//{host}")
+        name = found.hostname or ""
+        if found.netloc != host or found.username is not None or (found.port or 0) < 0:
+            return False
+    except ValueError:
+        return False
+    return any(name == known or (known.startswith("*.") and name.endswith(known[1:])) for known in names)
+
+
+# ------------------------------------------------------------------------------------------------------- one passage
+
+
+class _Passage:
+    """One connection on its way in, and what is sent back."""
+
+    __slots__ = (
+        "_counted",
+        "_receive",
+        "_send",
+        "cors",
+        "headers",
+        "is_http",
+        "largest_bytes",
+        "path",
+        "scope",
+        "started",
+        "status",
+        "streams",
+        "takes_cookie_back",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, rules: Rules) -> None:
+        self.scope = scope
+        self.path: str = scope["path"]
+        self.is_http = scope["type"] == "http"
+        # Of a header that comes several times, the first counts.
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        self.largest_bytes = rules.largest_bytes
+        self.cors = rules.cors if self.is_http else None
+        self.takes_cookie_back = False
+        self.started = False
+        self.status, self.streams = int(HTTPStatus.INTERNAL_SERVER_ERROR), False
+        self._receive, self._send = receive, send
+        self._counted = 0
+
+    def header(self, name: bytes) -> str | None:
+        """A header's text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def receive(self) -> Message:
+        """Receive what the client sends next. Raises BodyTooLargeError."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._counted += len(message.get("body", b""))
+            if self._counted > self.largest_bytes:
+                raise BodyTooLargeError
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send, with the headers that every answer has."""
+        if message["type"] in _STARTS:
+            self.started, self.status = True, message["status"]
+            message["headers"] = self._completed(message.get("headers", ()))
+            if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self.is_http and b"expect" not in self.headers:
+                # Who asks first whether to send has sent nothing; whoever does not, is sending.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TAKEN_SECONDS):
+                        await self._take()
+        await self._send(message)
+
+    def _completed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        headers = list(given)
+        own = dict(headers)
+        self.streams = own.get(b"content-type", b"").startswith(STREAMS)
+        if self.cors is not None:
+            headers = self._for_origin(headers, self.cors)
+        if self.takes_cookie_back and self.status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"set-cookie", _NO_COOKIE))
+        headers += [item for item in _SECURITY_HEADERS if item[0] not in own]
+        headers.append((b"x-trace-id", (current_trace_id.get() or "").encode()))
+        return headers
+
+    def _for_origin(self, headers: list[tuple[bytes, bytes]], cors: CORSMiddleware) -> list[tuple[bytes, bytes]]:
+        varies = [value for name, value in headers if name == b"vary"]
+        headers = [item for item in headers if item[0] != b"vary"]
+        origin = self.header(b"origin")
+        if origin is not None:
+            headers += [(name.lower().encode(), value.encode()) for name, value in cors.simple_headers.items()]
+            if cors.is_allowed_origin(origin):
+                headers.append((b"access-control-allow-origin", origin.encode("latin-1")))
+        headers.append((b"vary", b", ".join([*varies, b"Origin"])))
+        return headers
+
+    async def _take(self) -> None:
+        left = TAKEN_BODIES * self.largest_bytes
+        while left > 0:
+            message = await self._receive()
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked of every request; by default, nothing."""
+
+    trusted_hosts: frozenset[str] = frozenset({"*"})
+    allowed_origins: Collection[str] = ()
+    cors: CORSMiddleware | None = None
+    """Which foreign pages may call. Only asked: what Starlette does around an application is done here."""
+    largest_bytes: int = sys.maxsize
+    authentication: Authentication | None = None
+
+
+@dataclass(frozen=True)
+class Door:
+    """What every request passes: it is named, traced, held to the rules, and counted when it is answered.
+
+    `straight` are applications by their paths: what is asked most is not looked for among the routes.
     """
 
     app: ASGIApp
-    authentication: Authentication
+    rules: Rules = field(default_factory=Rules)
+    straight: Mapping[str, ASGIApp] = field(default_factory=dict[str, "ASGIApp"])
+    metrics: Callable[[], Metrics | None] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] in {"http", "websocket"}:
-            scope["viewer"] = None
-            connection = HTTPConnection(scope)
-            if uses_cookie(connection) and scope["path"] not in SETS_COOKIES:
-                send = _taking_back(send)
-            if scope["path"] not in NOT_IDENTIFIED:
-                try:
-                    scope["viewer"] = await self.authentication.authenticate(
-                        connection.headers.get("authorization"),
-                        {} if _PAGE.fullmatch(scope["path"]) else connection.cookies,
-                    )
-                except UnauthenticatedError as error:
-                    await deny(unauthenticated(error.message), scope, receive, send)
-                    return
-        await self.app(scope, receive, send)
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        passage = _Passage(scope, receive, send, self.rules)
+        caller = _caller(passage)
+        if not passage.is_http or passage.path in PROBES:
+            current_trace_id.set(caller[0] if caller else new_trace_id())
+            await self._pass(passage)
+            return
+        # The id is never reset: the server's own error handling, outside of this, should know it as well.
+        with received(f"HTTP {scope['method']}", caller):
+            await self._pass(passage)
+
+    async def _pass(self, passage: _Passage) -> None:
+        metrics = self.metrics() if passage.is_http else None
+        started = time.monotonic()
+        try:
+            refusal = await self._refusal(passage)
+            if refusal is None:
+                app = self.straight.get(passage.path, self.app) if passage.is_http else self.app
+                await app(passage.scope, passage.receive, passage.send)
+            else:
+                await deny(refusal, passage.scope, passage.receive, passage.send)
+        except BodyTooLargeError:
+            if passage.started:
+                raise
+            await too_large(passage.largest_bytes)(passage.scope, passage.receive, passage.send)
+        except Exception:
+            # A bug: the server logs it, with the trace id that the answer has too.
+            if passage.is_http and not passage.started:
+                answer = problem(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, "Internal error")
+                await answer(passage.scope, passage.receive, passage.send)
+            raise
+        finally:
+            if metrics is not None and not passage.streams:
+                metrics.answered(route_of(passage.path), passage.status, time.monotonic() - started)
+
+    # ------------------------------------------------------------------------------------------ the rules, in order
+
+    async def _refusal(self, passage: _Passage) -> Response | None:
+        """Why the request is not served, or None; finds out who is asking, too: in `scope["viewer"]`."""
+        rules, headers = self.rules, passage.headers
+        if "*" not in rules.trusted_hosts and passage.path not in PROBES:
+            host = passage.header(b"host")
+            if host is None or len(host) > _LARGEST_HOST or not _is_named(host, rules.trusted_hosts):
+                return PlainTextResponse("Invalid host header", HTTPStatus.BAD_REQUEST)
+        if rules.cors is not None and _is_preflight(passage):
+            passage.cors = None
+            return rules.cors.preflight_response(Headers(scope=passage.scope))
+        length = headers.get(b"content-length", b"") if passage.is_http else b""
+        if length.isdigit() and (len(length) > 15 or int(length) > rules.largest_bytes):  # noqa: PLR2004
+            return too_large(rules.largest_bytes)
+        if b"origin" in headers and self._is_foreign(passage):
+            message = "This page's origin may not call the service: see SIGNOFF_ALLOWED_ORIGINS."
+            return problem(HTTPStatus.FORBIDDEN, "FOREIGN_ORIGIN", message)
+        return await self._unknown(passage)
+
+    def _is_foreign(self, passage: _Passage) -> bool:
+        """Whether a foreign page sends this with a person's cookie, or opens a WebSocket.
+
+        A browser says where a page comes from, and sends cookies along whether the person wants it or not. A request
+        with an Authorization header was meant: no page can add one without being allowed to (CORS).
+        """
+        origin = passage.header(b"origin") or ""
+        if origin.lower() in self.rules.allowed_origins:
+            return False
+        if passage.is_http and passage.path not in SETS_COOKIES and not _uses_cookie(passage):
+            return False
+        return not is_same_host(origin, passage.header(b"host") or "")
+
+    async def _unknown(self, passage: _Passage) -> Response | None:
+        """Find out who is asking: None where nobody says so; 401 where it cannot be believed.
+
+        A cookie that is answered with 401 is taken back: a page could not, and would be refused for ever.
+        """
+        authentication, path = self.rules.authentication, passage.path
+        passage.scope["viewer"] = None
+        if authentication is None:
+            return None
+        passage.takes_cookie_back = path not in SETS_COOKIES and _uses_cookie(passage)
+        if path in NOT_IDENTIFIED:
+            return None
+        cookies = {} if _PAGE.fullmatch(path) else HTTPConnection(passage.scope).cookies
+        try:
+            passage.scope["viewer"] = await authentication.authenticate(passage.header(b"authorization"), cookies)
+        except UnauthenticatedError as error:
+            return unauthenticated(error.message)
+        return None
 
 
-def _taking_back(send: Send) -> Send:
-    async def taking_back(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
-            MutableHeaders(scope=message).append("set-cookie", f"{SESSION_COOKIE}=; Max-Age=0; Path=/")
-        await send(message)
+def _caller(passage: _Passage) -> tuple[str, str, str] | None:
+    """The trace id, span id and flags of a valid `traceparent`."""
+    given = passage.header(b"traceparent")
+    found = None if given is None else _TRACEPARENT.fullmatch(given.strip())
+    return None if found is None else (found[1], found[2], found[3])
 
-    return taking_back
+
+def _is_preflight(passage: _Passage) -> bool:
+    headers = passage.headers
+    if b"origin" not in headers or b"access-control-request-method" not in headers:
+        return False
+    return passage.is_http and bool(passage.scope["method"] == "OPTIONS")
+
+
+def _uses_cookie(passage: _Passage) -> bool:
+    """Whether it is the cookie that says who is asking: the header counts before it."""
+    if b"cookie" not in passage.headers or b"authorization" in passage.headers:
+        return False
+    cookies: Mapping[str, str] = HTTPConnection(passage.scope).cookies
+    return SESSION_COOKIE in cookies
+
+
+# What a path is counted as: no path of a client's making becomes a label.
+_ROUTES = (GRAPHQL, "/api/", "/healthz", "/readyz", METRICS, "/login", "/logout", ASSETS)
+
+
+def route_of(path: str) -> str:
+    """What a path is counted as."""
+    return next((route.rstrip("/") for route in _ROUTES if path.startswith(route)), "pages")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from graphql import (
     DocumentNode,
@@ -14,7 +15,6 @@ from graphql import (
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
-    get_operation_ast,
     parse,
 )
 from graphql import specified_rules as rules
@@ -54,9 +54,17 @@ class Document:
             )
         return self.asked[key]
 
+    @cached_property
+    def _operations(self) -> Mapping[str | None, OperationDefinitionNode]:
+        found = [item for item in self.ast.definitions if isinstance(item, OperationDefinitionNode)]
+        named: dict[str | None, OperationDefinitionNode] = {
+            item.name.value: item for item in reversed(found) if item.name is not None
+        }
+        return {**named, None: found[0]} if len(found) == 1 else named
+
     def operation(self, name: str | None) -> OperationDefinitionNode | None:
         """The operation of that name, or the only one."""
-        return get_operation_ast(self.ast, name)
+        return self._operations.get(name)
 
 
 @dataclass
@@ -88,7 +96,7 @@ class Documents:
         self, schema: GraphQLSchema, document: Document, operation_name: str | None, variables: Mapping[str, object]
     ) -> GraphQLError | None:
         """Whether a valid document's operation may bring too many rows with these variables."""
-        sizes = [(name, variables.get(name)) for name in sorted(document.sized_by)]
+        sizes = [(name, variables.get(name)) for name in sorted(document.sized_by)] if document.sized_by else []
         if not all(size is None or isinstance(size, int) for _, size in sizes):
             return None  # the variable is refused when it is coerced
         key = (operation_name, tuple((name, size, name in variables) for name, size in sizes))

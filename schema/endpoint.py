@@ -15,7 +15,7 @@ import orjson
 from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
@@ -39,6 +39,7 @@ from schema.http import (
     OPTIONAL_OBJECT,
     OPTIONAL_TEXT,
     Asked,
+    Head,
     RefusedError,
     asked,
     body_of,
@@ -56,6 +57,8 @@ Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Vi
 neither says anything. Raises resolvers.errors.UnauthenticatedError for a token that is broken or expired."""
 
 TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
+# What one response answers.
+_ANSWERED = (Allowed.QUERY, Allowed.MUTATION)
 # A close frame's 125 bytes, less the two of its code.
 _REASON_BYTES = 123
 
@@ -277,29 +280,30 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        request = Request(scope, receive)
+        head = Head(scope)
+        response: ASGIApp
         try:
-            response = await self._answer(request)
+            response = await self._answer(head, receive)
         except ClientDisconnect:
             return
         except UnauthenticatedError as error:
-            response = error_response(error, 401, media_type_for(request), {"WWW-Authenticate": "Bearer"})
+            response = error_response(error, 401, media_type_for(head), {"WWW-Authenticate": "Bearer"})
         except RefusedError as error:
-            response = refusal_of(error, media_type_for(request))
+            response = refusal_of(error, media_type_for(head))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
-        if request.method not in {"GET", "POST"}:
+    async def _answer(self, head: Head, receive: Receive) -> ASGIApp:
+        if head.method not in {"GET", "POST"}:
             raise RefusedError(405, "GraphQL is asked with GET or POST.", {"Allow": "GET, POST"})
-        viewer = await self._authenticate(request.headers.get("authorization"), request.cookies)
-        parameters = await asked(request)
+        viewer = await self._authenticate(head.header(b"authorization"), head.cookies)
+        parameters = await asked(head, receive)
         operation_type = self._operation_type(parameters)
         of_subscription = operation_type is OperationType.SUBSCRIPTION
-        media_type = media_type_for(request, of_subscription=of_subscription)
+        media_type = media_type_for(head, of_subscription=of_subscription)
         if media_type is None:
             wanted = EVENTS if of_subscription else f"{GRAPHQL_JSON}, {JSON} or {EVENTS}"
             raise RefusedError(406, f"This is answered with {wanted}: say in Accept that you take it.")
-        if request.method == "GET" and operation_type is OperationType.MUTATION:
+        if head.method == "GET" and operation_type is OperationType.MUTATION:
             raise RefusedError(405, "A mutation is sent with POST.", {"Allow": "POST"})
         context = Context(self.services, viewer)
         if media_type == EVENTS:
@@ -313,7 +317,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
                     context_value=context,
                     operation_name=parameters.operation_name,
                     operation_extensions=parameters.extensions,
-                    allowed_operation_types=(Allowed.QUERY, Allowed.MUTATION),
+                    allowed_operation_types=_ANSWERED,
                 )
         except CannotGetOperationTypeError as error:
             raise RefusedError(400, error.as_http_error_reason()) from None

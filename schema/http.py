@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from email.message import Message
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from graphql import GraphQLError
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.types import Receive, Scope, Send
 from strawberry.types.execution import ExecutionResult
 
 from schema.errors import BAD_REQUEST, INTERNAL
@@ -38,8 +37,7 @@ class RefusedError(Exception):
 # ------------------------------------------------------------------------------------------------------- requests
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """The parameters of a GraphQL request."""
 
     query: str
@@ -48,18 +46,48 @@ class Asked:
     extensions: dict[str, Any] | None
 
 
-async def asked(request: Request) -> Asked:
-    """Read the parameters. Raises RefusedError."""
+class Head:
+    """What comes before a request's body, read once."""
+
+    __slots__ = ("accept", "headers", "method", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        # Of a header that comes several times, the first counts; Accept may be in several parts.
+        self.headers = dict(reversed(raw))
+        self.accept = tuple([value for name, value in raw if name == b"accept"])
+
+    def header(self, name: bytes) -> str | None:
+        """A header's text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies, by their names."""
+        if b"cookie" not in self.headers:
+            return {}
+        cookies: Mapping[str, str] = HTTPConnection(self.scope).cookies
+        return cookies
+
+
+async def asked(head: Head, receive: Receive) -> Asked:
+    """Read the parameters. Raises RefusedError, ClientDisconnect."""
     given: Any
-    if request.method == "GET":
-        given = dict(request.query_params)
+    if head.method == "GET":
+        given = dict(HTTPConnection(head.scope).query_params)
         for name in ("variables", "extensions"):
             text = given.pop(name, "")
             if text:
                 given[name] = _parsed(text, name)
     else:
-        _check_content_type(request)
-        given = _parsed(await request.body(), "The body")
+        if not _is_json(head.headers.get(b"content-type", b"")):
+            raise RefusedError(415, f"The body must be `Content-Type: {JSON}`, in UTF-8.")
+        if head.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise RefusedError(415, "The body must not be compressed.")
+        given = _parsed(await _body(receive), "The body")
     if not isinstance(given, dict):
         batched = " Batches are not answered: send one operation." if isinstance(given, list) else ""
         raise RefusedError(400, f"The body must be a JSON object.{batched}")
@@ -67,14 +95,28 @@ async def asked(request: Request) -> Asked:
     query = members.get("query")
     if not isinstance(query, str) or not query:
         raise RefusedError(400, "`query` must be a string: the GraphQL document.")
-    for name, types, what in (
-        ("operationName", OPTIONAL_TEXT, "a string"),
-        ("variables", OPTIONAL_OBJECT, "an object"),
-        ("extensions", OPTIONAL_OBJECT, "an object"),
-    ):
+    for name, types, what in _MEMBERS:
         if not isinstance(members.get(name), types):
             raise RefusedError(400, f"`{name}` must be {what} or null.")
     return Asked(query, members.get("operationName") or None, members.get("variables"), members.get("extensions"))
+
+
+_MEMBERS = (
+    ("operationName", OPTIONAL_TEXT, "a string"),
+    ("variables", OPTIONAL_OBJECT, "an object"),
+    ("extensions", OPTIONAL_OBJECT, "an object"),
+)
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _parsed(text: str | bytes, what: str) -> Any:
@@ -85,35 +127,28 @@ def _parsed(text: str | bytes, what: str) -> Any:
 
 
 @lru_cache(100)
-def _is_json(content_type: str) -> bool:
+def _is_json(content_type: bytes) -> bool:
     header = Message()
-    header["content-type"] = content_type
+    header["content-type"] = content_type.decode("latin-1")
     charset = header.get_param("charset", "utf-8")
     return header.get_content_type() == JSON and str(charset).lower() in {"utf-8", "utf8"}
-
-
-def _check_content_type(request: Request) -> None:
-    if not _is_json(request.headers.get("content-type", "")):
-        raise RefusedError(415, f"The body must be `Content-Type: {JSON}`, in UTF-8.")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise RefusedError(415, "The body must not be compressed.")
 
 
 # ---------------------------------------------------------------------------------------------------- media types
 
 
-def media_type_for(request: Request, *, of_subscription: bool = False) -> str | None:
+def media_type_for(head: Head, *, of_subscription: bool = False) -> str | None:
     """The media type to answer with, by the client's preference; None where there is none that it takes.
 
     A client that says nothing, or takes anything, is answered with application/json. Equally welcome, the newer
     type wins over the older, and JSON over events: clients that can follow events list them with every request.
     """
-    return _preferred(tuple(request.headers.getlist("accept")), of_subscription)
+    return _preferred(head.accept, of_subscription)
 
 
 @lru_cache(100)
-def _preferred(headers: tuple[str, ...], of_subscription: bool) -> str | None:  # noqa: FBT001  (keys of a cache)
-    welcome = dict(accepted(headers)) or {"*/*": 1.0}
+def _preferred(headers: tuple[bytes, ...], of_subscription: bool) -> str | None:  # noqa: FBT001  (keys of a cache)
+    welcome = dict(accepted(item.decode("latin-1") for item in headers)) or {"*/*": 1.0}
     if of_subscription:
         return EVENTS if welcome.get(EVENTS, 0.0) > 0 else None
 
@@ -148,7 +183,7 @@ def accepted(headers: Iterable[str]) -> Iterator[tuple[str, float]]:
 # ------------------------------------------------------------------------------------------------------ responses
 
 
-def response_to(result: ExecutionResult, media_type: str) -> Response:
+def response_to(result: ExecutionResult, media_type: str) -> JsonResponse:
     """The response to an operation that was executed, or that could not be."""
     errors = result.errors or []
     status = 200
@@ -156,7 +191,7 @@ def response_to(result: ExecutionResult, media_type: str) -> Response:
         # The older media type says so with 200: its clients take anything else for a proxy's.
         internal = any((error.extensions or {}).get("code") == INTERNAL for error in errors)
         status = 500 if internal else 400 if media_type == GRAPHQL_JSON else 200
-    return json_response(body_of(result), status, media_type)
+    return JsonResponse(body_of(result), status, media_type)
 
 
 def body_of(result: ExecutionResult) -> dict[str, Any]:
@@ -175,7 +210,7 @@ def _was_executed(result: ExecutionResult) -> bool:
     return result.data is not None or not errors or any(error.path is not None for error in errors)
 
 
-def refusal_of(error: RefusedError, media_type: str | None) -> Response:
+def refusal_of(error: RefusedError, media_type: str | None) -> JsonResponse:
     """The response to a request that cannot be executed."""
     shown = GraphQLError(error.message, extensions={"code": BAD_REQUEST})
     return error_response(shown, error.status, media_type, error.headers)
@@ -183,18 +218,34 @@ def refusal_of(error: RefusedError, media_type: str | None) -> Response:
 
 def error_response(
     error: GraphQLError, status: int, media_type: str | None, headers: Mapping[str, str] | None = None
-) -> Response:
+) -> JsonResponse:
     """A response that is one error."""
-    return json_response({"errors": [error.formatted]}, status, media_type, headers)
+    return JsonResponse({"errors": [error.formatted]}, status, media_type, headers)
 
 
-def json_response(
-    body: Mapping[str, Any], status: int, media_type: str | None, headers: Mapping[str, str] | None = None
-) -> Response:
+class JsonResponse:
     """A response in one of the two JSON media types; the older one where none is agreed on."""
-    return Response(
-        orjson.dumps(body),
-        status,
-        {**(headers or {}), "Vary": "Accept", "Cache-Control": "no-store"},
-        media_type=f"{media_type if media_type in {JSON, GRAPHQL_JSON} else JSON}; charset=utf-8",
-    )
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, body: Mapping[str, Any], status: int, media_type: str | None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.body = orjson.dumps(body)
+        self.status = status
+        self.headers = [
+            _GRAPHQL_JSON_TYPE if media_type == GRAPHQL_JSON else _JSON_TYPE,
+            (b"content-length", b"%d" % len(self.body)),
+            *_ALWAYS,
+        ]
+        for name, value in (headers or {}).items():
+            self.headers.append((name.lower().encode(), value.encode()))
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+_JSON_TYPE, _GRAPHQL_JSON_TYPE = ((b"content-type", f"{name}; charset=utf-8".encode()) for name in (JSON, GRAPHQL_JSON))
+_ALWAYS = ((b"vary", b"Accept"), (b"cache-control", b"no-store"))

@@ -82,13 +82,14 @@ class Metrics:
             "signoff_validator_problem", "1 while an operator must mend something for the validator.", registry=registry
         )
         # This process.
-        self.requests = Histogram(
+        self._requests = Histogram(
             "signoff_http_request_seconds",
             "Requests over HTTP until the last byte of their answers, streams left out.",
             ["route", "status"],
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
+        self._answers: dict[tuple[str, int], Histogram] = {}
         self.loop_lag = Histogram(
             "signoff_event_loop_lag_seconds",
             "How late the event loop comes to what is due; looked at twice a second.",
@@ -113,6 +114,14 @@ class Metrics:
             "1 while Temporal can be used, 0 while executions wait for it.",
             registry=registry,
         )
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request over HTTP was answered, so long after it came."""
+        key = (route, status // 100)
+        answers = self._answers.get(key)
+        if answers is None:
+            answers = self._answers[key] = self._requests.labels(route, f"{status // 100}xx")
+        answers.observe(seconds)
 
     def finished(self, outcome: ExecutionOutcome, seconds: float) -> None:
         """An execution has ended, so long after Execute."""

@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -63,18 +63,10 @@ def parse(data: bytes | str) -> JsonValue:
         _refuse_depth(raw)
     zeros = raw.translate(_DIGITS_AS_ZERO)
     is_simple = not any(sign in zeros for sign in _LONG_NUMBERS)
+    decode = (_SIMPLE if is_simple else _EXACT).decode
     try:
-        with _no_collections():
-            value = cast(
-                "JsonValue",
-                json.loads(
-                    text,
-                    object_pairs_hook=_object,
-                    parse_constant=_refuse_constant,
-                    parse_int=None if is_simple else _integer,
-                    parse_float=None if is_simple else _float,
-                ),
-            )
+        with _no_collections() if len(raw) > _SMALL else _ANY_COLLECTIONS:
+            value = cast("JsonValue", decode(text))
     except json.JSONDecodeError as error:
         raise InvalidJsonError(f"Not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from None
     if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
@@ -178,6 +170,16 @@ def _float(literal: str) -> float:
 def _quoted(text: str) -> str:
     """Show a text from outside on one line, shortened, in characters that any log can hold."""
     return json.dumps(text if len(text) <= 40 else f"{text[:40]}…").replace("\\u2026", "…")  # noqa: PLR2004
+
+
+# Made once, which takes as long as reading a small text does.
+_SIMPLE = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_EXACT = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_float
+)
+_ANY_COLLECTIONS = nullcontext()
+# So few values set off a collection or two at most.
+_SMALL = 10_000
 
 
 # --------------------------------------------------------------------------------------------------- checking

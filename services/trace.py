@@ -7,7 +7,7 @@ variable.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.trace import Span, Tracer
 
@@ -42,6 +43,10 @@ class _Tracing:
     samples: Callable[[int], bool] = bool
 
 
+# One serves all: it has nothing to remember.
+_NO_SPAN: AbstractContextManager[None] = nullcontext()
+
+
 def make_spans(tracer: Tracer | None, samples: Callable[[int], bool] = bool) -> None:
     """Make spans with this tracer from now on; with None, none. `samples` says of a trace whether it is sent."""
     _Tracing.tracer, _Tracing.samples = tracer, samples
@@ -62,19 +67,22 @@ def traceparent(trace_id: str | None) -> str | None:
     return f"00-{trace_id}-{secrets.token_hex(8)}-01"
 
 
-@contextmanager
 def span(
     name: str, attributes: Mapping[str, str | int] | None = None, *, kind: SpanKind = SpanKind.INTERNAL
-) -> Generator[Span | None]:
+) -> AbstractContextManager[Span | None]:
     """Make a span of the present trace around the block, where spans are made at all.
 
     An exception that is ours to handle does not make it a failed one: whoever knows says so, by `failed`.
     """
     tracer = _Tracing.tracer
     trace_id = current_trace_id.get()
-    if tracer is None or trace_id is None:
-        yield None
-        return
+    return _NO_SPAN if tracer is None or trace_id is None else _span(tracer, trace_id, name, attributes, kind)
+
+
+@contextmanager
+def _span(
+    tracer: Tracer, trace_id: str, name: str, attributes: Mapping[str, str | int] | None, kind: SpanKind
+) -> Generator[Span]:
     present = trace.get_current_span()
     context = present.get_span_context()
     if not context.is_valid or f"{context.trace_id:032x}" != trace_id:
@@ -91,14 +99,17 @@ def span(
         yield made
 
 
-@contextmanager
-def received(name: str, caller: tuple[str, str, str] | None) -> Generator[None]:
+def received(name: str, caller: tuple[str, str, str] | None) -> AbstractContextManager[Span | None]:
     """Begin the trace of a request, under the span of its caller (trace id, span id, flags) if it names one."""
     tracer = _Tracing.tracer
     if tracer is None:
         current_trace_id.set(caller[0] if caller else new_trace_id())
-        yield
-        return
+        return _NO_SPAN
+    return _received(tracer, name, caller)
+
+
+@contextmanager
+def _received(tracer: Tracer, name: str, caller: tuple[str, str, str] | None) -> Generator[Span]:
     context = None
     if caller is not None:
         trace_id, span_id, flags = (int(part, 16) for part in caller)
@@ -106,7 +117,7 @@ def received(name: str, caller: tuple[str, str, str] | None) -> Generator[None]:
         context = trace.set_span_in_context(NonRecordingSpan(parent))
     with tracer.start_as_current_span(name, context, SpanKind.SERVER) as made:
         current_trace_id.set(f"{made.get_span_context().trace_id:032x}")
-        yield
+        yield made
 
 
 def failed(made: Span | None, code: str) -> None:

@@ -6,9 +6,11 @@ import httpx
 import pytest
 
 from app.asgi import create_app
-from app.auth import SESSION_COOKIE
+from app.auth import SESSION_COOKIE, Tokens
 from app.middleware import SECURITY_HEADERS, is_same_host
+from app.secrets import secret_keys
 from app.settings import Settings
+from db.records import Role
 from tests.app.conftest import Api, OpenApi
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -156,6 +158,56 @@ async def test_an_allowed_origin_may_call(settings: Settings) -> None:
     assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://pages.test")
     assert foreign.status_code == 400
     assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_what_an_allowed_origin_is_answered_may_be_read_there(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"allowed_origins": ("https://pages.test",)}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        allowed = await http.get("/nowhere", headers={"origin": "https://pages.test"})
+        foreign = await http.get("/nowhere", headers={"origin": "https://evil.test"})
+        none = await http.get("/nowhere")
+
+    assert allowed.headers["access-control-allow-origin"] == "https://pages.test"
+    assert allowed.headers["access-control-allow-credentials"] == "true"
+    assert allowed.headers["access-control-expose-headers"] == "x-trace-id"
+    assert "access-control-allow-origin" not in foreign.headers
+    assert {answer.headers["vary"] for answer in (allowed, foreign, none)} == {"Origin"}
+
+
+@pytest.mark.parametrize("path", ["/graphql?query={viewer{id}}", "/api/jobs/job_1"])
+async def test_a_bug_is_told_as_no_more_than_that(settings: Settings, path: str) -> None:
+    app = create_app(settings)  # it never starts, so there are no services
+    bearer = f"Bearer {Tokens.of(secret_keys(settings)).issue('ada', Role.CLIENT)}"
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        answer = await http.get(path, headers={"authorization": bearer})
+
+    assert answer.status_code == 500
+    assert answer.json() == {"errors": [{"message": "Internal error", "extensions": {"code": "INTERNAL"}}]}
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert len(answer.headers["x-trace-id"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("signoff.test", True),
+        ("SIGNOFF.test:8000", True),
+        ("a.pages.test", True),
+        ("[::1]:8000", True),
+        ("pages.test", False),
+        ("evil.test", False),
+        ("evil.test/signoff.test", False),
+        ("signoff.test@evil.test", False),
+        ("signoff.test:port", False),
+        ("", False),
+        ("x" * 1000, False),
+    ],
+)
+async def test_only_names_that_are_trusted_are_answered_to(settings: Settings, host: str, named: bool) -> None:
+    app = create_app(settings.model_copy(update={"trusted_hosts": ("signoff.test", "*.pages.test", "::1")}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as http:
+        assert (await http.get("/nowhere", headers={"host": host})).status_code == (404 if named else 400)
 
 
 async def test_a_foreign_name_is_refused_but_to_probes(settings: Settings) -> None:
