@@ -130,6 +130,24 @@ jobs = Table(
     Index("ix_jobs_agent_created", "agent_id", "created_at", "id"),
 )
 
+job_counts = Table(
+    "job_counts",
+    metadata,
+    Column("owner_id", ByteText, primary_key=True, comment="empty: everybody's together"),
+    Column("status", String(32), primary_key=True),
+    Column("jobs", BigId, nullable=False),
+)
+
+job_count_changes = Table(
+    "job_count_changes",
+    metadata,
+    Column("seq", BigId, Identity(), primary_key=True),
+    Column("owner_id", ByteText, nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("change", Integer, nullable=False),
+    comment="What has not been added to job_counts yet; written by triggers, so that nobody waits for a counter",
+)
+
 executions = Table(
     "executions",
     metadata,

@@ -49,6 +49,10 @@ async def grant(
     return 0, max(0.0, waits - (burst - 1) * interval_seconds)
 
 
-async def forget_idle(tx: Transaction) -> int:
-    """Delete the rows that say nothing any more; returns how many."""
-    return (await tx.connection.execute(delete(mutation_rates).where(mutation_rates.c.earned_at < epoch()))).rowcount
+async def forget_idle(tx: Transaction, limit: int) -> int:
+    """Delete up to `limit` of the rows that say nothing any more; returns how many."""
+    idle = mutation_rates.c.earned_at < epoch()
+    some = select(mutation_rates.c.subject).where(idle).limit(limit)
+    # Asked of the row again as it is deleted: meanwhile its person may have been granted something.
+    deleted = delete(mutation_rates).where(idle, mutation_rates.c.subject.in_(some))
+    return (await tx.connection.execute(deleted)).rowcount

@@ -58,6 +58,20 @@ _STATEMENTS = {
         SELECT r.execution_id FROM validator_replies r JOIN executions e ON e.id = r.execution_id
         WHERE e.state = 'finished'
     """,
+    "as many jobs of an owner in a status as are counted": """
+        SELECT owner_id || ': ' || status FROM (
+            SELECT owner_id, status, 1 AS jobs FROM jobs
+            UNION ALL SELECT owner_id, status, -jobs FROM job_counts WHERE owner_id <> ''
+            UNION ALL SELECT owner_id, status, -change FROM job_count_changes) AS counted
+        GROUP BY owner_id, status HAVING sum(jobs) <> 0
+    """,
+    "as many jobs in a status as are counted of everybody": """
+        SELECT status FROM (
+            SELECT status, 1 AS jobs FROM jobs
+            UNION ALL SELECT status, -jobs FROM job_counts WHERE owner_id = ''
+            UNION ALL SELECT status, -change FROM job_count_changes) AS counted
+        GROUP BY status HAVING sum(jobs) <> 0
+    """,
 }
 
 _CHANGES = """

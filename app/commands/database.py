@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from app.commands import CommandError, say, seconds_of
 from app.secrets import StoredSecrets, secret_keys
 from app.settings import Settings, load
-from db import logs, rates
+from db import logs
 from db.migrate import upgrade
 from db.session import Database
 from services import key_rotation
@@ -60,8 +60,6 @@ async def purged(settings: Settings, older_than_seconds: float, *, dry_run: bool
             if position is None:
                 break
             after = position
-        async with database.begin() as tx:
-            await rates.forget_idle(tx)
         return emptied
     finally:
         await database.close()

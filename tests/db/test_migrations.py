@@ -18,10 +18,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, Inspector, inspect, text
 
+from db import jobs
 from db.migrate import _config, is_current, upgrade
 from db.models import metadata
-from db.session import WRITES, engine_for
+from db.records import EVERYTHING, JobFilter, Scope
+from db.session import WRITES, Database, engine_for
 from tests.databases import PostgreSQL
+from tests.db.making import OWNER, make_job, scalar
 
 T = TypeVar("T")
 
@@ -61,6 +64,15 @@ async def connected(url: str) -> AsyncGenerator[Callable[..., Any]]:
         yield run
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncGenerator[Database]:
+    database = Database.open(url)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 def ours(name: str | None, type_: str, parents: object) -> bool:
@@ -188,3 +200,30 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str, monk
         assert await run(tables) == set()
     await upgrade(empty_url)
     assert await is_current(empty_url)
+
+
+async def test_the_jobs_that_there_are_are_counted(empty_url: str) -> None:
+    async with connected(empty_url) as run:
+        await run(lambda connection: on(connection, command.upgrade, "0005"))
+    async with opened(empty_url) as database:
+        async with database.begin() as tx:
+            await make_job(tx)
+        await upgrade(empty_url)
+        async with database.read() as tx:
+            assert await jobs.count(tx, EVERYTHING, JobFilter()) == 1
+            assert await jobs.count(tx, Scope(OWNER.id or ""), JobFilter()) == 1
+
+
+async def test_counting_waits_for_who_writes_a_job_meanwhile(empty_postgresql_url: str) -> None:
+    async with connected(empty_postgresql_url) as run:
+        await run(lambda connection: on(connection, command.upgrade, "0005"))
+    async with opened(empty_postgresql_url) as database, asyncio.timeout(20):
+        async with database.begin() as tx:
+            await make_job(tx)
+            migrating = asyncio.create_task(upgrade(empty_postgresql_url))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'jobs'::regclass"
+            while not await scalar(tx, waiting):  # noqa: ASYNC110 - it rings no bell
+                await asyncio.sleep(0.01)
+        await migrating
+        async with database.read() as tx:
+            assert await jobs.count(tx, EVERYTHING, JobFilter()) == 1

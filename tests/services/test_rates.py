@@ -101,6 +101,6 @@ async def test_rows_that_say_nothing_any_more_are_forgotten(open_house: OpenHous
         await asyncio.sleep(0.01)
 
         async with database.begin() as tx:
-            assert await rates.forget_idle(tx) == 1
+            assert await rates.forget_idle(tx, 100) == 1
             (row,) = (await tx.connection.execute(select(mutation_rates))).all()
         assert row.subject == CLIENT.id
