@@ -20,15 +20,13 @@ from sqlalchemy.engine import make_url
 
 from benchmarks.stand.errors import BenchError
 from db.migrate import upgrade
-from tests.databases import execute, scratch_directory
+from tests.databases import scratch_directory
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / "benchmarks" / "peers"
 SECRET = "benchmark-" * 5
 OWNER = "ada"
 LOGS_PER_JOB = 20
-# Compiling a statement takes longer than executing any of these.
-SETTINGS = ["jit = off"]
 
 _FILL = """
 INSERT INTO agents (id, name, executor, endpoint_url, timeout_seconds, max_concurrent_executions, idempotent, enabled,
@@ -76,9 +74,6 @@ def filled_database(jobs: int) -> Generator[str]:
         server = get_server(directory, cleanup_mode="stop")
         try:
             url = make_url(server.get_uri()).set(drivername="postgresql+asyncpg")
-            asyncio.run(
-                execute(url, *(f"ALTER SYSTEM SET {setting}" for setting in SETTINGS), "SELECT pg_reload_conf()")
-            )
             text = url.render_as_string(hide_password=False)
             asyncio.run(upgrade(text))
             asyncio.run(_fill(url.set(drivername="postgresql").render_as_string(hide_password=False), jobs))
