@@ -3,11 +3,12 @@
     python3 dev.py bench loop [--quick] [--only NAMES]
 
 Each contestant has one process and the same PostgreSQL, sixteen executions under way at once; rounds are interleaved
-and figures are medians over them.
+and figures are medians over them. The others write the rows that an execution of ours has written, in as many commits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -15,12 +16,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+import asyncpg
+
 from benchmarks.stand.command import carry_out, options
 from benchmarks.stand.errors import BenchError
 from benchmarks.stand.report import LIMIT, OURS, Row
 from benchmarks.stand.stage import PEERS, ROOT, filled_database, peers_python, plain_url
 
 CONTESTANTS = (OURS, "DBOS", LIMIT)
+# What an execution leaves: its entries, in how many commits (rows of one transaction carry its number), its verdicts.
+_LATEST = """
+SELECT e.id, (SELECT row(count(*), count(DISTINCT l.xmin::text)) FROM job_logs l WHERE l.execution_id = e.id),
+    (SELECT count(*) FROM validations v WHERE v.execution_id = e.id)
+FROM executions e JOIN jobs j ON j.latest_execution_id = e.id
+WHERE e.outcome = 'accepted' AND j.status = 'completed' ORDER BY e.finished_at DESC LIMIT 1
+"""
 
 
 def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
@@ -29,25 +39,47 @@ def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
     found: dict[str, list[Mapping[str, float]]] = {}
     with filled_database(100) as url:
         plain = plain_url(url)
+        ours = [sys.executable, "-m", "benchmarks.stand.our_loop", url]
+        _executed(OURS, [*ours, "1"], plain)
+        model, *written = _latest(plain)
+        peers = PEERS / "python"
         contestants: Mapping[str, Sequence[str]] = {
-            OURS: [sys.executable, "-m", "benchmarks.stand.our_loop", url, str(count)],
-            "DBOS": [peers_python(), str(PEERS / "python" / "dbos_loop.py"), str(count)],
-            LIMIT: [peers_python(), str(PEERS / "python" / "limit_loop.py"), str(count)],
+            OURS: [*ours, str(count)],
+            "DBOS": [peers_python(), str(peers / "dbos_loop.py"), str(model), str(count)],
+            LIMIT: [peers_python(), str(peers / "limit_loop.py"), str(model), str(count)],
         }
-        environment = {**os.environ, "DATABASE": plain, "DBOS_DATABASE": plain, "PYTHONWARNINGS": "ignore"}
         for _ in range(rounds):
             for name in only:
-                done = subprocess.run(  # noqa: S603  (our own commands)
-                    contestants[name], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-                )
-                if done.returncode:
-                    raise BenchError(f"{name} ended with status {done.returncode} and said last: {done.stderr[-2000:]}")
-                found.setdefault(name, []).append(json.loads(done.stdout.strip().splitlines()[-1]))
+                found.setdefault(name, []).append(_executed(name, contestants[name], plain))
+                if _latest(plain)[1:] != written:
+                    raise BenchError(f"{name} wrote {_latest(plain)[1:]} for an execution, and {OURS} {written}")
     rows: list[Row] = []
     for name, measured in found.items():
         more = {key: median(item[key] for item in measured) for key in ("cpu_ms", "p50_ms")}
         rows.append(Row("executions", name, median(item["per_second"] for item in measured), "1/s", more))
     return rows
+
+
+def _executed(name: str, command: Sequence[str], database: str) -> Mapping[str, float]:
+    environment = {**os.environ, "DATABASE": database, "DBOS_DATABASE": database, "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(  # noqa: S603  (our own commands)
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"{name} ended with status {done.returncode} and said last: {done.stderr[-2000:]}")
+    measured: Mapping[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measured
+
+
+def _latest(database: str) -> list[object]:
+    async def latest() -> list[object]:
+        connection = await asyncpg.connect(database)
+        try:
+            return list(await connection.fetchrow(_LATEST) or ())
+        finally:
+            await connection.close()
+
+    return asyncio.run(latest())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,86 +5,69 @@ import json
 import os
 import sys
 import time
-from typing import Any
 
-import asyncpg
+import uvloop
 from dbos import DBOS, DBOSConfig
+from journal import Journal, new_id
 
 WORKERS = 16
-CHANGE = "UPDATE bare_jobs SET status = $2, fence = fence + 1, answer = $3 WHERE id = $1"
-LOG = "INSERT INTO bare_logs (job_id, type, payload) VALUES ($1, $2, $3)"
-TABLES = """
-DROP TABLE IF EXISTS bare_logs; DROP TABLE IF EXISTS bare_jobs;
-CREATE TABLE bare_jobs (id text PRIMARY KEY, status text NOT NULL, fence int NOT NULL, answer text, result text);
-CREATE TABLE bare_logs (seq bigserial PRIMARY KEY, job_id text NOT NULL, type text NOT NULL, payload text,
-    at timestamptz NOT NULL DEFAULT now());
-CREATE INDEX ON bare_logs (job_id, seq);
-"""
+WARMING = 30
 config: DBOSConfig = {"name": "peer", "system_database_url": os.environ["DBOS_DATABASE"], "log_level": "ERROR"}
 DBOS(config=config)
-pool: Any = None
-
-
-async def write(job_id: str, status: str, entries: list[str], payload: str) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(CHANGE, job_id, status, payload)
-        for entry in entries:
-            await connection.execute(LOG, job_id, entry, payload)
+journal: Journal
 
 
 @DBOS.step()
-async def begin(job_id: str, payload: str) -> None:
-    await write(job_id, "in_execution", ["status_change"], payload)
+async def begin(job_id: str) -> str:
+    execution_id = new_id("exe")
+    await journal.commit(0, job_id, execution_id)
+    return execution_id
 
 
 @DBOS.step()
-async def call(job_id: str, payload: str) -> str:
-    await write(job_id, "calling", ["agent_request"], payload)
-    await write(job_id, "validating", ["agent_response"], payload)
-    return payload
+async def call_agent(job_id: str, execution_id: str) -> str:
+    for number in journal.between("agent"):
+        await journal.commit(number, job_id, execution_id)
+    return str(journal.execution["answer"])
 
 
 @DBOS.step()
-async def validate(job_id: str, payload: str) -> str:
-    await write(job_id, "asking", ["validator_request"], payload)
-    await write(job_id, "asked", ["validator_response"], payload)
+async def validate(job_id: str, execution_id: str) -> str:
+    for number in journal.between("validator"):
+        await journal.commit(number, job_id, execution_id)
     return "pass"
 
 
 @DBOS.step()
-async def settle(job_id: str, payload: str) -> None:
-    await write(job_id, "completed", ["status_change"], payload)
+async def settle(job_id: str, execution_id: str) -> None:
+    await journal.commit(journal.last, job_id, execution_id)
 
 
 @DBOS.workflow()
-async def execute(job_id: str, payload: str) -> None:
-    await begin(job_id, payload)
-    answer = await call(job_id, payload)
-    await validate(job_id, answer)
-    await settle(job_id, answer)
+async def execute(job_id: str) -> None:
+    execution_id = await begin(job_id)
+    await call_agent(job_id, execution_id)
+    await validate(job_id, execution_id)
+    await settle(job_id, execution_id)
 
 
-async def run(count: int) -> dict[str, float]:
-    global pool  # noqa: PLW0603
-    pool = await asyncpg.create_pool(os.environ["DATABASE"], min_size=4, max_size=WORKERS)
-    await pool.execute(TABLES)
-    warming = 10
-    ids = [f"job_{number}" for number in range(count + warming)]
-    await pool.executemany("INSERT INTO bare_jobs VALUES ($1, 'assigned', 0)", [(item,) for item in ids])
-    payload = json.dumps({"text": "x" * 400})
+async def run(model: str, count: int) -> dict[str, float]:
+    global journal  # noqa: PLW0603
+    journal = await Journal.like(model, WORKERS)
+    ids = await journal.make_jobs(count + WARMING)
     waits: list[float] = []
 
     async def work(some: list[str]) -> None:
         for job_id in some:
             began = time.perf_counter()
-            handle = await DBOS.start_workflow_async(execute, job_id, payload)
+            handle = await DBOS.start_workflow_async(execute, job_id)
             await handle.get_result()
             waits.append(time.perf_counter() - began)
 
-    await work(ids[:warming])
+    await work(ids[:WARMING])
     waits.clear()
     processor, started = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(work(ids[warming + number :: WORKERS]) for number in range(WORKERS)))
+    await asyncio.gather(*(work(ids[WARMING + number :: WORKERS]) for number in range(WORKERS)))
     seconds, used = time.perf_counter() - started, time.process_time() - processor
     done = len(waits)
     return {"per_second": done / seconds, "cpu_ms": used / done * 1e3, "p50_ms": sorted(waits)[done // 2] * 1e3}
@@ -92,5 +75,5 @@ async def run(count: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     DBOS.launch()
-    print(json.dumps(asyncio.run(run(int(sys.argv[1])))))
+    print(json.dumps(uvloop.run(run(sys.argv[1], int(sys.argv[2])))))
     DBOS.destroy()
