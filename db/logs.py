@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Insert, Integer, Select, and_, bindparam, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Insert,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    null,
+    select,
+    type_coerce,
+    update,
+)
 
 from db import rows
 from db.models import executions, job_logs
@@ -31,7 +46,6 @@ if TYPE_CHECKING:
 NO_FILTER = JobLogFilter()
 OLDEST_FIRST = Key(("seq",))
 REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
-_WITHOUT_PAYLOAD = tuple(column.name for column in job_logs.c if column.name not in {"payload", "answers", "owner_id"})
 
 
 async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> None:
@@ -172,7 +186,7 @@ async def after(
         statement = _entries(job_logs, payload=payload).where(*(conditions[name][1] for name in given))
         return statement.order_by(job_logs.c.seq).limit(bindparam("size", type_=Integer()))
 
-    statement = prepared(tx, ("after", payload, *given), build)
+    statement = prepared(tx, ("after", payload, *given), build, named=False)
     return [rows.log(row) for row in await tx.fetch(statement, {**given, "size": limit})]
 
 
@@ -209,8 +223,9 @@ def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:
 
 
 def _entries(table: FromClause, *, payload: bool) -> Select[Any]:
-    columns = [table.c[name] for name in _WITHOUT_PAYLOAD]
-    return select(*columns, table.c.payload) if payload else select(*columns)
+    """Entries as `rows.log` reads them; payloads as the text that is stored, or none."""
+    unread = type_coerce(table.c.payload, Text()) if payload else null()
+    return select(*(unread.label(name) if name == "payload" else table.c[name] for name in rows.LOG_COLUMNS))
 
 
 def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Listing:
@@ -233,4 +248,4 @@ def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Listing:
             statement = statement.where(table.c.timestamp < wanted.before)
         return statement
 
-    return Listing(build, values, (owned, payload) if wanted == NO_FILTER else None)
+    return Listing(build, values, (owned, payload) if wanted == NO_FILTER else None, named=False)

@@ -10,7 +10,8 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, column, func, literal, select, true, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
     from db.session import Transaction
 
 R = TypeVar("R")
+
+
+class Named(Protocol):
+    """A record with an id of its own."""
+
+    @property
+    def id(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +93,25 @@ class Listing:
     """How a list is selected from a table: what builds the statement, and its own parameters.
 
     Listings of one shape build the same statement, whatever the values: it is built once. Without a shape it is built
-    anew each time, and its values are within.
+    anew each time, and its values are within. Rows are read by name, or by place: see Prepared.
     """
 
     build: Callable[[FromClause], Select[Any]]
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     shape: Hashable = None
+    named: bool = True
 
 
 _LARGEST_KEPT = 1_000
 _kept: dict[Hashable, Prepared] = {}
 
 
-def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement]) -> Prepared:
+def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement], *, named: bool = True) -> Prepared:
     """The statement of a shape, built once for each kind of database; None as the shape: built anew."""
     key = (tx.postgresql, shape)
     found = None if shape is None else _kept.get(key)
     if found is None:
-        found = Prepared(build(), tx.dialect, whole=shape is not None)
+        found = Prepared(build(), tx.dialect, whole=shape is not None, named=named)
         # Shapes are finite in number; this only says so.
         if shape is not None and len(_kept) < _LARGEST_KEPT:
             _kept[key] = found
@@ -125,7 +137,7 @@ async def page_of_list(
 ) -> PageOf[R]:
     """One page of one list."""
     shape = None if listing.shape is None else ("page", table.name, listing.shape, key, _shape(page))
-    statement = prepared(tx, shape, lambda: key.cut(listing.build(table), table, page))
+    statement = prepared(tx, shape, lambda: key.cut(listing.build(table), table, page), named=listing.named)
     rows = await tx.fetch(statement, {**listing.values, **_values(page)})
     return _page_of([record(row) for row in rows], page)
 
@@ -142,15 +154,24 @@ async def pages_of_parents(
 ) -> list[PageOf[R]]:
     """The same page of many parents' lists in one statement, in the order of `parent_ids`.
 
-    `listing` selects from the table (or alias of it) that it is given, with the column named `parent` among the rest.
+    `listing` selects from the table (or alias of it) that it is given, with the column named `parent` among the rest;
+    records call their columns as the table does.
     """
     shape = None if listing.shape is None else ("pages", table.name, listing.shape, parent, key, _shape(page))
     statement = prepared(
-        tx, shape, lambda: _of_parents(table, listing.build, parent, key, page, postgresql=tx.postgresql)
+        tx,
+        shape,
+        lambda: _of_parents(table, listing.build, parent, key, page, postgresql=tx.postgresql),
+        named=listing.named,
     )
+    rows = await tx.fetch(statement, {**listing.values, **_values(page), "ids": id_values(tx, parent_ids)})
+    parent_of, position_of = attrgetter(parent), attrgetter(*key.names)
     found: defaultdict[str, list[R]] = defaultdict(list)
-    for row in await tx.fetch(statement, {**listing.values, **_values(page), "ids": id_values(tx, parent_ids)}):
-        found[getattr(row, parent)].append(record(row))
+    for item in map(record, rows):
+        found[parent_of(item)].append(item)
+    for items in found.values():
+        # They are in order already, but the statement does not promise it: see `_of_parents`.
+        items.sort(key=position_of, reverse=key.descending != page.backward)
     return [_page_of(found[parent_id], page) for parent_id in parent_ids]
 
 
@@ -166,10 +187,10 @@ def _of_parents(
     wanted = ids_parameter(postgresql=postgresql)
     statement: Select[Any]
     if postgresql:
-        # For each parent one range of an index, left at the limit.
+        # For each parent one range of an index, left at the limit. All of them are not put in an order: the first rows
+        # are read while PostgreSQL still looks for the last.
         ranges = key.cut(build(table).where(table.c[parent] == wanted.c.value), table, page).lateral("part")
         statement = select(ranges).select_from(wanted.join(ranges, true()))
-        statement = statement.order_by(*key.order(ranges, backward=page.backward))
     else:
         # SQLite has no LATERAL; a correlated subquery on the column that is unique within a list reads the same ranges.
         part = table.alias("part")
@@ -178,7 +199,6 @@ def _of_parents(
         ids = ids.with_only_columns(part.c[unique]).correlate(wanted)
         of_parent = and_(table.c[parent] == wanted.c.value, table.c[unique].in_(ids.scalar_subquery()))
         statement = build(table).select_from(wanted.join(table, of_parent))
-        statement = statement.order_by(*key.order(table, backward=page.backward))
     return statement
 
 
@@ -215,16 +235,18 @@ async def count_of_list(tx: Transaction, table: Table, listing: Listing) -> int:
 
 
 async def by_ids(
-    tx: Transaction, table: Table, listing: Listing, ids: Sequence[str], record: Callable[[Row[Any]], R]
-) -> list[R | None]:
+    tx: Transaction, table: Table, listing: Listing, ids: Sequence[str], record: Callable[[Row[Any]], N]
+) -> list[N | None]:
     """Rows of a list by their ids, in the order asked for; None for one that is not in it."""
 
     def build() -> Select[Any]:
         return listing.build(table).where(table.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value)))
 
     shape = None if listing.shape is None else ("ids", table.name, listing.shape)
-    rows = await tx.fetch(prepared(tx, shape, build), {**listing.values, "ids": id_values(tx, ids)})
-    found = {row.id: record(row) for row in rows}
+    statement = prepared(tx, shape, build, named=listing.named)
+    found = {
+        item.id: item for item in map(record, await tx.fetch(statement, {**listing.values, "ids": id_values(tx, ids)}))
+    }
     return [found.get(id_) for id_ in ids]
 
 

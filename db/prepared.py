@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import asyncpg
 import orjson
 
-from db.records import StoredJson
 from db.types import CanonicalJson
 
 if TYPE_CHECKING:
@@ -35,16 +34,27 @@ class _Compiled(NamedTuple):
     names: Sequence[str]
     constants: Mapping[str, Any]
     json: frozenset[str]
-    row: Callable[[Any], Any]
+    row: Callable[[Any], Any] | None
+    """None: as it comes."""
+
+    def rows(self, records: list[Any]) -> list[Any]:
+        """The rows of what the driver brought."""
+        row = self.row
+        return records if row is None else [row(record) for record in records]
 
 
 class Prepared:
     """A statement of one shape, with named parameters."""
 
-    def __init__(self, statement: Statement, dialect: Dialect, *, whole: bool = True) -> None:
-        """Unless it is `whole`, values are within, and only SQLAlchemy knows which."""
+    def __init__(self, statement: Statement, dialect: Dialect, *, whole: bool = True, named: bool = True) -> None:
+        """Unless it is `whole`, values are within, and only SQLAlchemy knows which.
+
+        Rows are read by the names of their columns; unless they are `named`, by place, as the driver has them: no JSON
+        among them is read then.
+        """
         self.statement = statement
         self.whole = whole
+        self.named = named
         self._dialect = dialect
 
     @cached_property
@@ -53,18 +63,16 @@ class Prepared:
         compiled: Any = self.statement.compile(dialect=self._dialect)
         statement: Any = self.statement
         columns: list[Any] = list(getattr(statement, "exported_columns", ()))
-        names: Any = [column.key for column in columns]
-        # What SQLAlchemy did not write has columns that it does not know.
-        make: Any = cast("Any", namedtuple)("Row", names)._make if names else tuple  # noqa: PYI024  (known only now)
-        stored = [number for number, column in enumerate(columns) if isinstance(column.type, CanonicalJson)]
-        kept = [number for number in stored if names[number] == PAYLOAD]
-        read = [number for number in stored if number not in kept]
         constants = {
             name: bind.value for name, bind in compiled.binds.items() if not (bind.required or bind.value is None)
         }
         written = [name for name, bind in compiled.binds.items() if isinstance(bind.type, CanonicalJson)]
         return _Compiled(
-            compiled.string, compiled.positiontup or (), constants, frozenset(written), _row_of(make, read, kept)
+            compiled.string,
+            compiled.positiontup or (),
+            constants,
+            frozenset(written),
+            _row_of(columns) if self.named else None,
         )
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
@@ -82,23 +90,20 @@ def _json(value: Any) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-# A log entry's: most are handed on as they are stored, unread.
-PAYLOAD = "payload"
-
-
-def _row_of(make: Callable[[Any], Any], stored: Sequence[int], kept: Sequence[int]) -> Callable[[Any], Any]:
-    """A row with its JSON read, as SQLAlchemy's types would have done it, but for what is `kept` unread."""
-    if not stored and not kept:
-        return make
+def _row_of(columns: Sequence[Any]) -> Callable[[Any], Any]:
+    """What makes a row with names, its JSON read as SQLAlchemy's types would have done it."""
+    # What SQLAlchemy did not write has columns that it does not know.
+    names = [column.key for column in columns]
+    make: Any = cast("Any", namedtuple)("Row", names)._make if names else tuple  # noqa: PYI024  (known only now)
+    stored = [number for number, column in enumerate(columns) if isinstance(column.type, CanonicalJson)]
+    if not stored:
+        return cast("Callable[[Any], Any]", make)
 
     def row(record: Any) -> Any:
         values = list(record)
         for number in stored:
             if values[number] is not None:
                 values[number] = orjson.loads(values[number])
-        for number in kept:
-            if values[number] is not None:
-                values[number] = StoredJson(values[number])
         return make(values)
 
     return row
@@ -124,7 +129,8 @@ class Lines:
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """Execute a statement by itself."""
-        text, row = prepared.compiled.text, prepared.compiled.row
+        compiled = prepared.compiled
+        text = compiled.text
         arguments = prepared.arguments(values)
         tell(self._engine.sync_engine, text, arguments)
         async with self._turns:
@@ -146,7 +152,7 @@ class Lines:
                     line.terminate()
                     raise
                 self._free.append(line)
-                return [row(record) for record in records]
+                return compiled.rows(records)
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         _, options = self._engine.dialect.create_connect_args(self._engine.url)

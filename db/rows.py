@@ -26,6 +26,7 @@ from db.records import (
     PinnedJob,
     Role,
     Run,
+    StoredJson,
     Validation,
     Verdict,
 )
@@ -240,26 +241,76 @@ def validation(row: Row[Any]) -> Validation:
     )
 
 
-def log(row: Row[Any]) -> JobLog:
-    """A log entry's row; the payload only where the statement selected it."""
-    return JobLog(
-        row.id,
-        row.seq,
-        row.job_id,
-        row.execution_id,
-        row.attempt,
-        row.timestamp,
-        _LOG_TYPES[row.type],
-        _LOG_STATUSES[row.status],
-        row.message,
-        actor(row.actor_id, row.actor_name, row.actor_role),
-        getattr(row, "payload", None),
-        _PAYLOAD_STATES[row.payload_state],
-        row.payload_bytes,
-        JobStatus(row.from_status) if row.from_status else None,
-        JobStatus(row.to_status) if row.to_status else None,
-        row.http_status,
-        row.duration_ms,
-        row.error_code,
-        row.trace_id,
+LOG_COLUMNS = (
+    "id",
+    "seq",
+    "job_id",
+    "execution_id",
+    "attempt",
+    "timestamp",
+    "type",
+    "status",
+    "message",
+    "actor_id",
+    "actor_name",
+    "actor_role",
+    "payload",
+    "payload_state",
+    "payload_bytes",
+    "from_status",
+    "to_status",
+    "http_status",
+    "duration_ms",
+    "error_code",
+    "trace_id",
+)
+
+
+def log(row: Sequence[Any]) -> JobLog:
+    """A log entry's row, which has LOG_COLUMNS in their order: there are thousands to read at a time."""
+    (
+        id_,
+        seq,
+        job_id,
+        execution_id,
+        attempt,
+        timestamp,
+        type_,
+        status,
+        message,
+        actor_id,
+        actor_name,
+        actor_role,
+        payload,
+        payload_state,
+        payload_bytes,
+        from_status,
+        to_status,
+        http_status,
+        duration_ms,
+        error_code,
+        trace_id,
+    ) = row
+    values = (
+        id_,
+        seq,
+        job_id,
+        execution_id,
+        attempt,
+        timestamp,
+        _LOG_TYPES[type_],
+        _LOG_STATUSES[status],
+        message,
+        actor(actor_id, actor_name, actor_role),
+        None if payload is None else StoredJson(payload),
+        _PAYLOAD_STATES[payload_state],
+        payload_bytes,
+        JobStatus(from_status) if from_status else None,
+        JobStatus(to_status) if to_status else None,
+        http_status,
+        duration_ms,
+        error_code,
+        trace_id,
     )
+    # As JobLog(*values), without the call in between.
+    return tuple.__new__(JobLog, values)

@@ -113,7 +113,7 @@ class Transaction:
             records = await self._driver.fetch(compiled.text, *arguments)
         except PostgresError as error:
             raise self._as_sqlalchemy(compiled.text, error) from error
-        return [compiled.row(record) for record in records]
+        return compiled.rows(records)
 
     def _as_sqlalchemy(self, text: str, error: PostgresError) -> Exception:
         """An error of the driver as every other statement of the transaction would have raised it."""
