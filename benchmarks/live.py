@@ -26,7 +26,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from benchmarks.stand.command import carry_out, options
+from benchmarks.stand.command import at_least, carry_out, options
 from benchmarks.stand.crowd import Count, Crowd, Greeting, Listener, crowd, listener
 from benchmarks.stand.errors import BenchError
 from benchmarks.stand.report import LIMIT, OURS, Row
@@ -259,8 +259,8 @@ def _rows(contestants: Sequence[Contestant], listeners: int, events: int) -> lis
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print."""
     parser = options(__doc__, CONTESTANTS)
-    parser.add_argument("--listeners", type=int, help="1,000; 200 with --quick")
-    parser.add_argument("--events", type=int, help="in the burst: 1,000; 50 with --quick")
+    parser.add_argument("--listeners", type=at_least(1), help="1,000; 200 with --quick")
+    parser.add_argument("--events", type=at_least(1), help="in the burst: 1,000; 50 with --quick")
 
     def measure(asked: argparse.Namespace) -> list[Row]:
         return run(quick=asked.quick, only=asked.only, listeners=asked.listeners, events=asked.events)

@@ -156,7 +156,7 @@ def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
                         f"{query}, concurrency {concurrency}",
                         name,
                         median(item.per_second for item in measured),
-                        "1/s",
+                        "requests/s",
                         {
                             "p50_ms": median(item.p50 for item in measured) * 1e3,
                             "p99_ms": median(item.quantile(0.99) for item in measured) * 1e3,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.stand.drawing import as_svg
 from benchmarks.stand.errors import BenchError
-from benchmarks.stand.report import Row, write
+from benchmarks.stand.report import Row, as_json, print_rows
 
 
 def options(about: str | None, contestants: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -26,6 +28,18 @@ def options(about: str | None, contestants: Sequence[str] = ()) -> argparse.Argu
     return parser
 
 
+def at_least(smallest: int) -> Callable[[str], int]:
+    """A number on a command line."""
+
+    def number(text: str) -> int:
+        found = int(text)
+        if found < smallest:
+            raise argparse.ArgumentTypeError(f"{found} is too few: at least {smallest}")
+        return found
+
+    return number
+
+
 def carry_out(
     parser: argparse.ArgumentParser,
     run: Callable[[argparse.Namespace], Sequence[Row]],
@@ -34,7 +48,12 @@ def carry_out(
     """Measure what the command line asks for, and tell it. The exit status: 1 where something could not be measured."""
     asked = parser.parse_args(arguments)
     try:
-        write(run(asked), asked.json, asked.svg)
+        rows = run(asked)
+        print_rows(rows)
+        if asked.json:
+            asked.json.write_text(json.dumps(as_json(rows), indent=1) + "\n")
+        if asked.svg:
+            asked.svg.write_text(as_svg(rows))
     except BenchError as error:
         sys.stderr.write(f"dev.py bench: {error}\n")
         return 1

@@ -10,6 +10,7 @@ import selectors
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -84,22 +85,24 @@ def ask(port: int, request: bytes) -> bytes:
 
 def measure(port: int, request: bytes, concurrency: int, seconds: float) -> Measured:
     """Ask for as long as that over as many connections, each with one request under way."""
-    selector = selectors.DefaultSelector()
-    connections: list[_Connection] = []
-    for _ in range(concurrency):
-        opened = socket.create_connection(("127.0.0.1", port))
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = _Connection(opened)
-        connections.append(connection)
-        selector.register(opened, selectors.EVENT_READ, connection)
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+        for _ in range(concurrency):
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(opened, selectors.EVENT_READ, _Connection(opened))
+        return _measured(selector, request, seconds)
+
+
+def _measured(selector: selectors.BaseSelector, request: bytes, seconds: float) -> Measured:
     latencies: list[float] = []
     clock = time.perf_counter
     started = clock()
     until = started + seconds
-    for connection in connections:
-        connection.began = clock()
-        connection.socket.sendall(request)
-    under_way = concurrency
+    under_way = 0
+    for key in selector.get_map().values():
+        key.data.began = clock()
+        key.data.socket.sendall(request)
+        under_way += 1
     while under_way:
         ready = selector.select(PATIENCE_SECONDS)
         if not ready:
@@ -118,8 +121,4 @@ def measure(port: int, request: bytes, concurrency: int, seconds: float) -> Meas
                 connection.socket.sendall(request)
             else:
                 under_way -= 1
-    ended = clock()
-    for connection in connections:
-        connection.socket.close()
-    selector.close()
-    return Measured(latencies, ended - started)
+    return Measured(latencies, clock() - started)

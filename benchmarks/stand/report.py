@@ -1,12 +1,10 @@
-"""Figures as a table, as JSON and as a drawing."""
+"""Figures, how they compare, and how they are told as a table and as JSON."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from pathlib import Path
+from math import floor, log10
 
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +38,12 @@ def ratio(row: Row, ours: Row) -> float:
     return row.value / ours.value if row.less_is_better else ours.value / row.value
 
 
+def number(value: float) -> str:
+    """As many digits as mean something."""
+    decimals = 0 if value == 0 else max(0, 2 - floor(log10(abs(value))))
+    return f"{value:,.{decimals}f}"
+
+
 def print_rows(rows: Sequence[Row]) -> None:
     """Print a table of what was measured, and how ours stands to each."""
     table = Table("measured", "contestant", "figure", "unit", "ours to it", "more")
@@ -47,44 +51,23 @@ def print_rows(rows: Sequence[Row]) -> None:
         ours = next((row for row in several if row.name == OURS), None)
         for row in several:
             stands = "" if ours is None or row is ours else f"{ratio(row, ours):.2f}"
-            more = ", ".join(f"{name} {value:.3g}" for name, value in row.more.items())
-            table.add_row(measured if row is several[0] else "", row.name, f"{row.value:,.4g}", row.unit, stands, more)
+            more = ", ".join(f"{name} {number(value)}" for name, value in row.more.items())
+            table.add_row(measured if row is several[0] else "", row.name, number(row.value), row.unit, stands, more)
         table.add_section()
     Console(width=140).print(table)
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:
-    """The rows for programs."""
-    return [{**vars(row), "more": dict(row.more)} for row in rows]
-
-
-def as_svg(rows: Sequence[Row]) -> str:
-    """Bars, each measured thing to the scale of its largest."""
-    height, lines, top = 18, [], 10
-    for measured, several in groups(rows).items():
-        lines.append(f'<text x="10" y="{top + 13}" font-weight="bold">{escape(measured)}</text>')
-        top += height
-        largest = max(row.value for row in several)
-        for row in several:
-            width = max(1.0, 380 * row.value / largest)
-            colour = "#2f6fed" if row.name == OURS else "#9aa5b1"
-            lines.append(
-                f'<text x="150" y="{top + 13}" text-anchor="end">{escape(row.name)}</text>'
-                f'<rect x="158" y="{top + 3}" width="{width:.0f}" height="12" fill="{colour}"/>'
-                f'<text x="{166 + width:.0f}" y="{top + 13}">{row.value:,.4g} {escape(row.unit)}</text>'
-            )
-            top += height
-        top += 8
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="680" height="{top}" viewBox="0 0 680 {top}"'
-        ' font-family="sans-serif" font-size="12" fill="#3a4550">\n' + "\n".join(lines) + "\n</svg>\n"
-    )
-
-
-def write(rows: Sequence[Row], json_file: Path | None, svg_file: Path | None) -> None:
-    """Print the figures, and keep them where there is a file for them."""
-    print_rows(rows)
-    if json_file:
-        json_file.write_text(json.dumps(as_json(rows), indent=1) + "\n")
-    if svg_file:
-        svg_file.write_text(as_svg(rows))
+    """The rows for programs, with how many times better ours is than each."""
+    ours = {row.measured: row for row in rows if row.name == OURS}
+    return [
+        {
+            "measured": row.measured,
+            "name": row.name,
+            "value": row.value,
+            "unit": row.unit,
+            "more": dict(row.more),
+            "ours_to_it": ratio(row, ours[row.measured]) if row.measured in ours else None,
+        }
+        for row in rows
+    ]
