@@ -54,7 +54,7 @@ def print_rows(rows: Sequence[Row]) -> None:
             more = ", ".join(f"{name} {number(value)}" for name, value in row.more.items())
             table.add_row(measured if row is several[0] else "", row.name, number(row.value), row.unit, stands, more)
         table.add_section()
-    Console(width=140).print(table)
+    Console(width=150).print(table)
 
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, object]]:

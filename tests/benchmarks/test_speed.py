@@ -250,6 +250,7 @@ def test_the_same_data_is_the_same_in_every_servers_form() -> None:
     assert said(job=ours) == said(job=theirs)
     assert said(job=ours) != said(job={**theirs, "ownerName": "B"})
     assert said(at="2026-11-25T01:02:03.5Z", cursor="x") == said(at="2026-11-25T01:02:03+00:00", cursor="y")
+    assert said(cursor="x") != said(cursor=None)
     assert said(payload={"a": [1]}) == said(payload='{"a": [1]}')
     with pytest.raises(BenchError, match="away"):
         facts(b'{"data": null, "errors": [{"message": "away"}]}')
