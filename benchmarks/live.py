@@ -212,6 +212,8 @@ def run(
         for item, everybody in zip(contestants, crowds, strict=True):
             with item.server.asked(f"{events} events to {listeners} listeners"):
                 item.burst, item.burst_seconds = item.send(everybody, events, BURST_SECONDS)
+                if not item.burst.messages:
+                    raise BenchError(f"nothing came in {BURST_SECONDS} s")
         return _rows(contestants, listeners, events)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.stand.command import carry_out, options
 from benchmarks.stand.errors import BenchError
@@ -100,9 +100,10 @@ def _plain(value: Any) -> Any:
         case {"executions": {"nodes": [execution]}, "ownerId": owner, "ownerName": name, **rest}:
             return _plain({**rest, "latestExecution": execution, "owner": {"id": owner, "displayName": name}})
         case dict():
-            return {key: bool(item) if key == "cursor" else _plain(item) for key, item in value.items()}
+            members = cast("dict[str, object]", value)
+            return {key: bool(item) if key == "cursor" else _plain(item) for key, item in members.items()}
         case list():
-            return [_plain(item) for item in value]
+            return [_plain(item) for item in cast("list[object]", value)]
         case str():
             return _plain_text(value)
         case _:

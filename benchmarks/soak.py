@@ -31,7 +31,7 @@ from benchmarks.stand.command import at_least
 from benchmarks.stand.crowd import Greeting, Listener, listener
 from benchmarks.stand.errors import BenchError
 from benchmarks.stand.stage import SECRET, Server, filled_database, free_port, job_id, served, signoff
-from services.viewer import Role
+from db.records import Role
 
 JOBS = 2_000
 AT_ONCE = 8
@@ -70,46 +70,41 @@ def _well_asked(number: int, chance: random.Random, token: str) -> Asked:
     job = job_id(chance.randint(1, JOBS))
     first, other = chance.randint(1, 50), f"a{number}"
     page = f"jobs(first: $first, filter: {{search: $search}}) {{ nodes {{ id title {other}: status }} }}"
-    return chance.choices(
-        [
-            lambda: _graphql(QUERIES["Q1"], token, id=job),
-            lambda: _graphql(QUERIES["Q2"].replace("first: 50", "first: 5"), token),
-            lambda: _graphql(QUERIES["Q3"], token),
-            lambda: _graphql(QUERIES["Q4"].replace("first: 50", f"first: {first}"), token),
-            lambda: _graphql(f"query ($id: ID!) {{ {other}: job(id: $id) {{ id title }} }}", token, id=job),
-            lambda: _graphql(
-                f"query ($first: Int, $search: String) {{ {page} }}", token, first=3, search=f"Job {number}"
-            ),
-            lambda: _graphql("query ($id: ID!) { node(id: $id) { id } }", token, id=f"job_{number:026}"),
-            lambda: Asked(b"", token, "GET", f"/api/jobs/{job}"),
-        ],
-        [30, 8, 20, 12, 10, 5, 5, 5],
-    )[0]()
+    asks: list[Callable[[], Asked]] = [
+        lambda: _graphql(QUERIES["Q1"], token, id=job),
+        lambda: _graphql(QUERIES["Q2"].replace("first: 50", "first: 5"), token),
+        lambda: _graphql(QUERIES["Q3"], token),
+        lambda: _graphql(QUERIES["Q4"].replace("first: 50", f"first: {first}"), token),
+        lambda: _graphql(f"query ($id: ID!) {{ {other}: job(id: $id) {{ id title }} }}", token, id=job),
+        lambda: _graphql(f"query ($first: Int, $search: String) {{ {page} }}", token, first=3, search=f"Job {number}"),
+        lambda: _graphql("query ($id: ID!) { node(id: $id) { id } }", token, id=f"job_{number:026}"),
+        lambda: Asked(b"", token, "GET", f"/api/jobs/{job}"),
+    ]
+    return chance.choices(asks, [30, 8, 20, 12, 10, 5, 5, 5])[0]()
 
 
 def _ill_asked(number: int, chance: random.Random, token: str) -> Asked:
     """What is refused, each time in another way."""
     name = f"x{number}"
     mutation = "mutation ($input: ExecuteJobInput!) { executeJob(input: $input) { userErrors { code message } } }"
-    return chance.choice(
-        [
-            lambda: _graphql(f"{{ {name} }}", token),
-            lambda: _graphql(f"query Q {{ jobs {{ nodes {{ {name} }} ", token),
-            lambda: _graphql(f"query Q($id: {name}) {{ job(id: $id) {{ id }} }}", token),
-            lambda: _graphql(QUERIES["Q1"], token, id={name: number}),
-            lambda: _graphql("query ($after: String) { jobs(after: $after) { nodes { id } } }", token, after=name),
-            lambda: _graphql("{ " + "job(id: 1) { " * 20 + name + " }" * 20 + " }", token),
-            lambda: _graphql(f"query {name} {{ __type(name: {json.dumps(name)}) {{ name }} }}", token),
-            lambda: _graphql(mutation, token, input={"jobId": f"job_{number:026}", "waitSeconds": 0}),
-            lambda: _graphql(QUERIES["Q3"], name),
-            lambda: _graphql(QUERIES["Q3"], token[:-8] + f"{number:08}"),
-            lambda: _graphql("{ viewer { id } jobs { nodes { id } } }", None),
-            lambda: Asked(f'{{"query": "{name}'.encode(), token),
-            lambda: Asked(f"[{number}]".encode(), token),
-            lambda: Asked(b"", token, "GET", f"/api/jobs/{name}"),
-            lambda: Asked(b"", token, "GET", f"/{name}"),
-        ]
-    )()
+    asks: list[Callable[[], Asked]] = [
+        lambda: _graphql(f"{{ {name} }}", token),
+        lambda: _graphql(f"query Q {{ jobs {{ nodes {{ {name} }} ", token),
+        lambda: _graphql(f"query Q($id: {name}) {{ job(id: $id) {{ id }} }}", token),
+        lambda: _graphql(QUERIES["Q1"], token, id={name: number}),
+        lambda: _graphql("query ($after: String) { jobs(after: $after) { nodes { id } } }", token, after=name),
+        lambda: _graphql("{ " + "job(id: 1) { " * 20 + name + " }" * 20 + " }", token),
+        lambda: _graphql(f"query {name} {{ __type(name: {json.dumps(name)}) {{ name }} }}", token),
+        lambda: _graphql(mutation, token, input={"jobId": f"job_{number:026}", "waitSeconds": 0}),
+        lambda: _graphql(QUERIES["Q3"], name),
+        lambda: _graphql(QUERIES["Q3"], token[:-8] + f"{number:08}"),
+        lambda: _graphql("{ viewer { id } jobs { nodes { id } } }", None),
+        lambda: Asked(f'{{"query": "{name}'.encode(), token),
+        lambda: Asked(f"[{number}]".encode(), token),
+        lambda: Asked(b"", token, "GET", f"/api/jobs/{name}"),
+        lambda: Asked(b"", token, "GET", f"/{name}"),
+    ]
+    return chance.choice(asks)()
 
 
 def request(number: int, seed: int) -> Asked:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.judge.figures import Outcome
 from services.ports import Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
-from services.validators.openai_prices import cost_usd
+from services.validators.openai_prices import cost_usd, price_of
 
 if TYPE_CHECKING:
     from benchmarks.judge.cases import Case
@@ -66,7 +66,7 @@ class Budget:
     def priced(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         if self.price is not None:
             return (prompt_tokens * self.price.prompt + completion_tokens * self.price.completion) / 1e6
-        return cost_usd(self.model, prompt_tokens, 0, completion_tokens) if self.model else None
+        return cost_usd(price_of(self.model), prompt_tokens, 0, completion_tokens) if self.model else None
 
 
 @dataclass

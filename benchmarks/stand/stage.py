@@ -132,7 +132,7 @@ class Server:
         """What goes wrong in the block is told with who was asked for what, and what the server said last."""
         try:
             yield
-        except (BenchError, OSError) as error:
+        except (BenchError, OSError, ValueError) as error:
             ended = self.process.poll()
             state = "" if ended is None else f" It has ended with status {ended}."
             said = self.log.read_text(errors="replace").strip().splitlines()[-12:]

@@ -156,6 +156,12 @@ async def test_a_price_of_ones_own_counts_instead_of_the_list() -> None:
     assert budget.spent_usd == pytest.approx(0.12)
 
 
+def test_a_model_costs_its_list_price_unless_nobody_knows_it() -> None:
+    assert Budget(1.0, 5, model="gpt-4o-mini-2024-07-18").priced(100_000, 10_000) == pytest.approx(0.015 + 0.006)
+    assert Budget(1.0, 5, model="nobodys").priced(100_000, 10_000) is None
+    assert Budget(1.0, 5).priced(100_000, 10_000) is None
+
+
 class Broken(Baseline):
     """Has the trouble that its name says."""
 
