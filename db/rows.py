@@ -313,4 +313,4 @@ def log(row: Sequence[Any]) -> JobLog:
         trace_id,
     )
     # As JobLog(*values), without the call in between.
-    return tuple.__new__(JobLog, values)
+    return tuple.__new__(JobLog, values)  # pyright: ignore[reportUnknownMemberType]  (typeshed's tuple leaves it open)
