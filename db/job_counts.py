@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, FromClause, bindparam, delete, func, select, true, union_all
+from sqlalchemy import ColumnElement, FromClause, any_, bindparam, delete, func, select, true, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.models import job_count_changes as changes
@@ -64,8 +64,12 @@ async def fold(tx: Transaction, limit: int) -> int:
 
     Any number of processes may: each change is deleted by one of them, and all add in the same order.
     """
-    some = select(changes.c.seq).order_by(changes.c.seq).limit(limit).with_for_update(skip_locked=True)
-    taken = delete(changes).where(changes.c.seq.in_(some))
+    some = (
+        select(changes.c.seq).order_by(changes.c.seq).limit(limit).with_for_update(skip_locked=True).scalar_subquery()
+    )
+    # Of a table that is empty most of the time PostgreSQL expects nothing, and would compare each row with each.
+    among = changes.c.seq == any_(func.array(some)) if tx.postgresql else changes.c.seq.in_(some)
+    taken = delete(changes).where(among)
     rows = (await tx.connection.execute(taken.returning(changes.c.owner_id, changes.c.status, changes.c.change))).all()
     sums: Counter[tuple[str, str]] = Counter()
     for owner_id, status, change in rows:
