@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from app.auth import SESSION_COOKIE
 from resolvers.errors import UnauthenticatedError
 from schema.errors import INTERNAL
-from services.trace import current_trace_id, new_trace_id, received
+from services.trace import current_trace_id, opened, received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -267,7 +267,7 @@ class Door:
         passage = _Passage(scope, receive, send, self.rules)
         caller = _caller(passage)
         if not passage.is_http or passage.path in PROBES:
-            current_trace_id.set(caller[0] if caller else new_trace_id())
+            opened(caller)
             await self._pass(passage)
             return
         # The id is never reset: the server's own error handling, outside of this, should know it as well.

@@ -11,18 +11,24 @@ from resolvers.context import Info
 from resolvers.errors import NotFoundError
 from resolvers.selection import selects
 from services import cursors
+from services.trace import operation_span
 from services.viewer import Viewer
 
 
 async def _check(info: Info, job_id: str | None, after: str | None) -> Viewer:
-    """Refuse at once what could only ever be silence."""
-    viewer = info.context.require_viewer()
-    if after is not None:
-        cursors.log_position(after)
-    if job_id is not None and await info.context.services.jobs.get(viewer, job_id) is None:
-        message = f"There is no job {job_id!r}."
-        raise NotFoundError(message)
-    return viewer
+    """Refuse at once what could only ever be silence.
+
+    This is all that a subscription's span is of: it may go on for days, and what it tells of belongs to other traces.
+    """
+    named = info.operation.name
+    with operation_span("subscription", named.value if named else None):
+        viewer = info.context.require_viewer()
+        if after is not None:
+            cursors.log_position(after)
+        if job_id is not None and await info.context.services.jobs.get(viewer, job_id) is None:
+            message = f"There is no job {job_id!r}."
+            raise NotFoundError(message)
+        return viewer
 
 
 async def job_status_changed(

@@ -135,6 +135,14 @@ class Schema(strawberry.Schema):
         """Parse and validate. Raises GraphQLError where it is no GraphQL."""
         return self.documents.get(self._schema, text)
 
+    def operation_type(self, text: str, operation_name: str | None) -> OperationType | None:
+        """The type of the operation that is asked for; None where there is none, which is told when it is executed."""
+        try:
+            operation = self.document(text).operation(operation_name)
+        except GraphQLError:
+            return None
+        return None if operation is None else operation.operation
+
     def nodes_error(
         self, document: Document, operation_name: str | None, variables: Mapping[str, object]
     ) -> GraphQLError | None:

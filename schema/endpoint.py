@@ -49,7 +49,7 @@ from schema.http import (
     response_to,
 )
 from services.strict_json import InvalidJsonError, parse
-from services.trace import span
+from services.trace import operation_span
 from services.viewer import Viewer
 
 Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Viewer | None]]
@@ -174,6 +174,15 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             return
         await super().handle_subscribe(message)
 
+    async def run_operation(self, operation: Any) -> None:
+        """Execute an operation; of a subscription only the beginning is a span, see its resolver."""
+        kind = cast("Schema", self.schema).operation_type(operation.query, operation.operation_name)
+        if kind is None or kind is OperationType.SUBSCRIPTION:
+            await super().run_operation(operation)
+            return
+        with operation_span(kind.value, operation.operation_name):
+            await super().run_operation(operation)
+
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
 
@@ -297,7 +306,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RefusedError(405, "GraphQL is asked with GET or POST.", {"Allow": "GET, POST"})
         viewer = await self._authenticate(head.header(b"authorization"), head.cookies)
         parameters = await asked(head, receive)
-        operation_type = self._operation_type(parameters)
+        operation_type = self._served.operation_type(parameters.query, parameters.operation_name)
         of_subscription = operation_type is OperationType.SUBSCRIPTION
         media_type = media_type_for(head, of_subscription=of_subscription)
         if media_type is None:
@@ -307,38 +316,39 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RefusedError(405, "A mutation is sent with POST.", {"Allow": "POST"})
         context = Context(self.services, viewer)
         if media_type == EVENTS:
-            return await self._streamed(parameters, context)
-        kind = "operation" if operation_type is None else operation_type.value
+            return await self._streamed(parameters, context, operation_type)
         try:
-            with span(f"GraphQL {kind}", {"graphql.operation.name": parameters.operation_name or ""}):
-                result = await self._served.execute(
-                    parameters.query,
-                    variable_values=parameters.variables,
-                    context_value=context,
-                    operation_name=parameters.operation_name,
-                    operation_extensions=parameters.extensions,
-                    allowed_operation_types=_ANSWERED,
-                )
+            result = await self._executed(parameters, context, operation_type)
         except CannotGetOperationTypeError as error:
             raise RefusedError(400, error.as_http_error_reason()) from None
         return response_to(result, media_type)
 
-    def _operation_type(self, parameters: Asked) -> OperationType | None:
-        """The type of the operation that is asked for; None where there is none, which is told when it is executed."""
-        try:
-            operation = self._served.document(parameters.query).operation(parameters.operation_name)
-        except GraphQLError:
-            return None
-        return None if operation is None else operation.operation
+    async def _executed(
+        self, parameters: Asked, context: Context, operation_type: OperationType | None
+    ) -> ExecutionResult:
+        with operation_span(operation_type and operation_type.value, parameters.operation_name):
+            return await self._served.execute(
+                parameters.query,
+                variable_values=parameters.variables,
+                context_value=context,
+                operation_name=parameters.operation_name,
+                operation_extensions=parameters.extensions,
+                allowed_operation_types=_ANSWERED,
+            )
 
-    async def _streamed(self, parameters: Asked, context: Context) -> Response:
-        results = await self._served.stream(
-            parameters.query,
-            variable_values=parameters.variables,
-            context_value=context,
-            operation_name=parameters.operation_name,
-            operation_extensions=parameters.extensions,
-        )
+    async def _streamed(self, parameters: Asked, context: Context, operation_type: OperationType | None) -> Response:
+        async def executed() -> AsyncGenerator[ExecutionResult, None]:
+            yield await self._executed(parameters, context, operation_type)
+
+        results: AsyncGenerator[Any, None] = executed()
+        if operation_type in {OperationType.SUBSCRIPTION, None}:
+            results = await self._served.stream(
+                parameters.query,
+                variable_values=parameters.variables,
+                context_value=context,
+                operation_name=parameters.operation_name,
+                operation_extensions=parameters.extensions,
+            )
 
         async def events() -> AsyncGenerator[str, None]:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer
 
+    Caller: TypeAlias = tuple[str, str, str]
+    """Its trace id, span id and flags."""
+
 __all__ = [
     "SpanKind",
     "current_trace_id",
@@ -27,6 +30,8 @@ __all__ = [
     "failed",
     "make_spans",
     "new_trace_id",
+    "opened",
+    "operation_span",
     "received",
     "span",
     "traceparent",
@@ -36,6 +41,8 @@ __all__ = [
 current_trace_id: ContextVar[str | None] = ContextVar("current_trace_id", default=None)
 # The job and the execution that are being worked on, for the process's own log.
 current_work: ContextVar[tuple[str, str] | None] = ContextVar("current_work", default=None)
+# On a WebSocket: who opened it, where it says so. Elsewhere empty.
+_opened_by: ContextVar[tuple[Caller | None, ...]] = ContextVar("opened_by", default=())
 
 
 class _Tracing:
@@ -99,23 +106,44 @@ def _span(
         yield made
 
 
-def received(name: str, caller: tuple[str, str, str] | None) -> AbstractContextManager[Span | None]:
-    """Begin the trace of a request, under the span of its caller (trace id, span id, flags) if it names one."""
+def operation_span(kind: str | None, name: str | None) -> AbstractContextManager[Span | None]:
+    """Make the span of a GraphQL operation: within its request's, or, over a WebSocket, as one that was received.
+
+    A socket may be open for days, and what it carries have nothing to do with each other: each operation is a trace,
+    but for the sockets that were opened within one.
+    """
+    called, attributes = f"GraphQL {kind or 'operation'}", {"graphql.operation.name": name or ""}
+    opened_by = _opened_by.get()
+    return received(called, *opened_by, attributes=attributes) if opened_by else span(called, attributes)
+
+
+def opened(caller: Caller | None) -> None:
+    """Begin what is no request by itself: a WebSocket, whose operations are."""
+    _opened_by.set((caller,))
+    current_trace_id.set(caller[0] if caller else new_trace_id())
+
+
+def received(
+    name: str, caller: Caller | None, *, attributes: Mapping[str, str] | None = None
+) -> AbstractContextManager[Span | None]:
+    """Begin the trace of a request, under the span of its caller if it names one."""
     tracer = _Tracing.tracer
     if tracer is None:
         current_trace_id.set(caller[0] if caller else new_trace_id())
         return _NO_SPAN
-    return _received(tracer, name, caller)
+    return _received(tracer, name, caller, attributes)
 
 
 @contextmanager
-def _received(tracer: Tracer, name: str, caller: tuple[str, str, str] | None) -> Generator[Span]:
+def _received(
+    tracer: Tracer, name: str, caller: Caller | None, attributes: Mapping[str, str] | None
+) -> Generator[Span]:
     context = None
     if caller is not None:
         trace_id, span_id, flags = (int(part, 16) for part in caller)
         parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
         context = trace.set_span_in_context(NonRecordingSpan(parent))
-    with tracer.start_as_current_span(name, context, SpanKind.SERVER) as made:
+    with tracer.start_as_current_span(name, context, SpanKind.SERVER, attributes) as made:
         current_trace_id.set(f"{made.get_span_context().trace_id:032x}")
         yield made
 

@@ -1,5 +1,6 @@
 """What operators see of the service: its metrics, its log, its traces."""
 
+import asyncio
 import io
 import json
 import logging
@@ -19,6 +20,7 @@ from app.tracing import trace_as_told, wants_traces
 from services.trace import current_trace_id, current_work, make_spans
 from tests.agents import LOOPBACK, Response, ScriptedAgent
 from tests.app.conftest import Api
+from tests.schema.sockets import Socket
 from tests.scrapes import samples
 
 TOKEN = "the-token-of-the-metrics"
@@ -72,8 +74,8 @@ async def test_the_event_loop_is_watched(api: Api) -> None:
         return (await scrape(api))["signoff_event_loop_lag_seconds_count"]
 
     first = await looked_at()
-    while await looked_at() == first:
-        pass
+    while await looked_at() == first:  # noqa: ASYNC110 - it rings no bell
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer another"}, {"authorization": TOKEN}])
@@ -183,6 +185,11 @@ def parent_of(span: ReadableSpan) -> int | None:
     return None if span.parent is None else span.parent.span_id
 
 
+def trace_of(span: ReadableSpan) -> int:
+    assert span.context is not None
+    return int(span.context.trace_id)
+
+
 def id_of(span: ReadableSpan) -> int:
     assert span.context is not None
     return int(span.context.span_id)
@@ -222,6 +229,79 @@ async def test_a_request_without_a_caller_begins_the_trace_that_its_answer_names
     assert span.parent is None
     assert span.context is not None
     assert answer.headers["x-trace-id"] == f"{span.context.trace_id:032x}"
+
+
+async def over_a_socket(api: Api, *asked: dict[str, Any], **headers: str) -> None:
+    """Have operations executed over one socket, one after the other."""
+    async with Socket(api.app, headers={"host": "signoff.test", **api.bearer(), **headers}) as socket:
+        await socket.init()
+        for payload in asked:
+            await socket.send({"id": "1", "type": "subscribe", "payload": payload})
+            assert (await socket.receive())["type"] == "next"
+            assert (await socket.receive())["type"] == "complete"
+
+
+async def test_an_operation_over_a_websocket_is_a_trace_that_goes_on_to_the_agent(
+    api: Api, agent: ScriptedAgent, spans: InMemorySpanExporter
+) -> None:
+    job_id = await api.job(await api.agent(agent.url))
+    spans.clear()
+    press = {
+        "query": "mutation Press($id: ID!) { executeJob(input: {jobId: $id}) { job { status } } }",
+        "variables": {"id": job_id},
+        "operationName": "Press",
+    }
+    await over_a_socket(api, {"query": "{ viewer { id } }"}, press)
+
+    made = {span.name: span for span in spans.get_finished_spans()}
+    assert set(made) == {"GraphQL query", "GraphQL mutation", "agent step", "call the agent", "validation step"}
+    query, mutation, step = made["GraphQL query"], made["GraphQL mutation"], made["agent step"]
+    assert query.parent is None
+    assert mutation.parent is None
+    assert mutation.attributes == {"graphql.operation.name": "Press"}
+    assert trace_of(query) != trace_of(mutation) == trace_of(step) == trace_of(made["validation step"])
+    assert agent.requests[0].headers["traceparent"].startswith(f"00-{trace_of(mutation):032x}-")
+
+
+async def test_operations_are_part_of_the_trace_that_their_socket_was_opened_in(
+    api: Api, spans: InMemorySpanExporter
+) -> None:
+    await over_a_socket(api, {"query": "{ viewer { id } }"}, traceparent=f"00-{'b' * 32}-{'c' * 16}-01")
+
+    (span,) = spans.get_finished_spans()
+    assert (trace_of(span), parent_of(span)) == (int("b" * 32, 16), int("c" * 16, 16))
+
+
+async def test_the_span_of_a_subscription_is_sent_once_it_stands_or_is_refused(
+    api: Api, agent: ScriptedAgent, spans: InMemorySpanExporter
+) -> None:
+    job_id = await api.job(await api.agent(agent.url))
+    spans.clear()
+    query = "subscription Follow($id: ID!) { jobLogAppended(jobId: $id) { cursor } }"
+    async with Socket(api.app, headers=api.bearer() | {"host": "signoff.test"}) as socket, asyncio.timeout(10):
+        await socket.init()
+        for number, followed in enumerate((job_id, "job_00000000000000000000000000")):
+            payload = {"query": query, "variables": {"id": followed}}
+            await socket.send({"id": str(number), "type": "subscribe", "payload": payload})
+            while len(spans.get_finished_spans()) <= number:  # noqa: ASYNC110 - they ring no bell
+                await asyncio.sleep(0.01)
+
+    follow, refused = spans.get_finished_spans()
+    assert follow.name == refused.name == "GraphQL subscription"
+    assert follow.attributes == {"graphql.operation.name": "Follow"}
+    assert (follow.parent, refused.parent) == (None, None)
+    assert trace_of(follow) != trace_of(refused)
+
+
+async def test_what_is_answered_as_events_has_its_spans_too(api: Api, spans: InMemorySpanExporter) -> None:
+    answer = await api.http.post(
+        "/graphql", json={"query": "{ viewer { id } }"}, headers=api.bearer() | {"accept": "text/event-stream"}
+    )
+    assert '"id":"ines"' in answer.text
+
+    operation, request = spans.get_finished_spans()
+    assert (operation.name, request.name) == ("GraphQL query", "HTTP POST")
+    assert parent_of(operation) == id_of(request)
 
 
 async def test_without_spans_the_agent_still_gets_the_trace(api: Api, agent: ScriptedAgent) -> None:
