@@ -129,9 +129,11 @@ class Figures:
 def _shown(value: str | float | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
-        return f"{value:.2f}" if value < 10 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else value
+    if isinstance(value, str):
+        return value
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if value < 10 else f"{value:,.1f}"
 
 
 # ---------------------------------------------------------------------------------------------------------- processes
