@@ -18,6 +18,9 @@ from benchmarks.stand.errors import BenchError
 
 # Longer than any answer here takes with sixteen under way: a server that says nothing for so long has hung.
 PATIENCE_SECONDS = 60
+# Python asks for as much memory as may come: from 128 KiB on, that is a mapping of its own, which takes ten times as
+# long as all the rest.
+PIECE_BYTES = 1 << 16
 
 
 @dataclass
@@ -68,7 +71,7 @@ class _Connection:
         return len(self.received) >= self.expected
 
     def receive(self) -> None:
-        piece = self.socket.recv(1 << 20)
+        piece = self.socket.recv(PIECE_BYTES)
         if not piece:
             raise BenchError(f"it closed the connection after {len(self.received)} bytes of an answer")
         self.received += piece
