@@ -81,9 +81,9 @@ class Exposition:
         metrics.validator_problem.set(container.validator_health.problem is not None)
         if container.temporal is not None:
             metrics.temporal_reachable.set(container.temporal.problem is None)
-        in_use, most = container.database.connections()
-        metrics.connections.labels("in_use").set(in_use)
-        metrics.connections.labels("limit").set(most)
+        for pool, (in_use, most) in container.database.connections().items():
+            metrics.connections.labels(pool, "in_use").set(in_use)
+            metrics.connections.labels(pool, "limit").set(most)
         if time.monotonic() - self._asked_at < FRESH_SECONDS:
             return
         self._asked_at = time.monotonic()

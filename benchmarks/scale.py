@@ -292,7 +292,8 @@ async def waiting(url: str, count: int) -> Figures:
         ]
         for name, since, until in (("while they begin", before, full), ("while they wait", full, rest)):
             for shown, part in (("half", 0.5), ("99 of 100", 0.99)):
-                late_ms = quantile(since, until, part) * 1000
+                late = quantile(since, until, part)
+                late_ms = None if late is None else late * 1000
                 rows.append((f"event loop late {name}, ms: {shown} within", late_ms))
         return Figures(
             "waiting", f"{count:,} executions in one process that wait for their agents", ("", "value"), rows
@@ -305,14 +306,15 @@ async def scraped(server: ServerProcess) -> dict[str, float]:
         return samples((await client.get(f"{server.url}/metrics", headers=headers)).text)
 
 
-def quantile(since: dict[str, float], until: dict[str, float], part: float) -> float:
-    """The bound of the histogram's bucket in which that part of the observations between two scrapes ends."""
+def quantile(since: dict[str, float], until: dict[str, float], part: float) -> float | None:
+    """The bound of the histogram's bucket in which that part of the observations ends; None: beyond the last."""
     name = "signoff_event_loop_lag_seconds"
     looks = until[f"{name}_count"] - since[f"{name}_count"]
     for key, value in until.items():
-        if key.startswith(f"{name}_bucket") and value - since[key] >= part * looks:
-            return float(key.split('"')[1].replace("+Inf", "inf"))
-    return 0.0
+        bounded = key.startswith(f"{name}_bucket") and "+Inf" not in key
+        if bounded and value - since[key] >= part * looks:
+            return float(key.split('"')[1])
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------ latency

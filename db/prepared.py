@@ -126,6 +126,8 @@ class Lines:
         self._engine = engine
         self._free: deque[asyncpg.Connection[Any]] = deque()
         self._turns = asyncio.Semaphore(size)
+        self.size = size
+        self.in_use = 0
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
         """Execute a statement by itself."""
@@ -134,25 +136,33 @@ class Lines:
         arguments = prepared.arguments(values)
         tell(self._engine.sync_engine, text, arguments)
         async with self._turns:
-            while True:
-                kept = bool(self._free)
-                line = self._free.pop() if kept else await self._connect()
-                if line.is_closed():
+            self.in_use += 1
+            try:
+                records = await self._fetch(text, arguments)
+            finally:
+                self.in_use -= 1
+        return compiled.rows(records)
+
+    async def _fetch(self, text: str, arguments: Sequence[Any]) -> list[Any]:
+        while True:
+            kept = bool(self._free)
+            line = self._free.pop() if kept else await self._connect()
+            if line.is_closed():
+                continue
+            try:
+                records = await line.fetch(text, *arguments)
+            except _GONE:
+                line.terminate()
+                # It was lost while it lay idle, and nothing was changed: a fresh one is asked again.
+                if kept:
                     continue
-                try:
-                    records = await line.fetch(text, *arguments)
-                except _GONE:
-                    line.terminate()
-                    # It was lost while it lay idle, and nothing was changed: a fresh one is asked again.
-                    if kept:
-                        continue
-                    raise
-                except BaseException:
-                    # Nobody knows in what state this leaves it.
-                    line.terminate()
-                    raise
-                self._free.append(line)
-                return compiled.rows(records)
+                raise
+            except BaseException:
+                # Nobody knows in what state this leaves it.
+                line.terminate()
+                raise
+            self._free.append(line)
+            return records
 
     async def _connect(self) -> asyncpg.Connection[Any]:
         _, options = self._engine.dialect.create_connect_args(self._engine.url)

@@ -213,10 +213,16 @@ class Database:
         async with self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
-    def connections(self) -> tuple[int, int]:
-        """How many connections are in use, and how many there are at most."""
+    def connections(self) -> Mapping[str, tuple[int, int]]:
+        """By what they are for: how many connections are in use, and how many there are at most.
+
+        One more is for leases; it is not waited for.
+        """
         pool: Any = self._engine.pool
-        return pool.checkedout(), pool.size()
+        found = {"work": (pool.checkedout(), pool.size())}
+        if self._lines is not None:
+            found["reads"] = (self._lines.in_use, self._lines.size)
+        return found
 
     async def close(self) -> None:
         """Close every connection."""

@@ -104,7 +104,11 @@ class Metrics:
             "signoff_followers", "Subscriptions and waiting callers in this process.", registry=registry
         )
         self.connections = Gauge(
-            "signoff_database_connections", "Connections of the pool.", ["state"], registry=registry
+            "signoff_database_connections",
+            "Connections to the database: of transactions (pool work) and of single reads (pool reads, on PostgreSQL)."
+            " Leases, and hearing of changes, have one more each.",
+            ["pool", "state"],
+            registry=registry,
         )
         self.bus_connected = Gauge(
             "signoff_bus_connected", "1 while other processes are heard at once, 0 while polled.", registry=registry
