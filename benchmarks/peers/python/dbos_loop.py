@@ -1,17 +1,13 @@
 """The loop as a DBOS workflow: the engine keeps the journal of steps, the steps write what the service must show."""
 
-import asyncio
 import json
 import os
 import sys
-import time
 
 import uvloop
 from dbos import DBOS, DBOSConfig
-from journal import Journal, new_id
+from journal import Journal, new_id, timed
 
-WORKERS = 16
-WARMING = 30
 config: DBOSConfig = {"name": "peer", "system_database_url": os.environ["DBOS_DATABASE"], "log_level": "ERROR"}
 DBOS(config=config)
 journal: Journal
@@ -53,24 +49,13 @@ async def execute(job_id: str) -> None:
 
 async def run(model: str, count: int) -> dict[str, float]:
     global journal  # noqa: PLW0603
-    journal = await Journal.like(model, WORKERS)
-    ids = await journal.make_jobs(count + WARMING)
-    waits: list[float] = []
+    journal = await Journal.like(model)
 
-    async def work(some: list[str]) -> None:
-        for job_id in some:
-            began = time.perf_counter()
-            handle = await DBOS.start_workflow_async(execute, job_id)
-            await handle.get_result()
-            waits.append(time.perf_counter() - began)
+    async def execute_and_wait(job_id: str) -> None:
+        handle = await DBOS.start_workflow_async(execute, job_id)
+        await handle.get_result()
 
-    await work(ids[:WARMING])
-    waits.clear()
-    processor, started = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(work(ids[WARMING + number :: WORKERS]) for number in range(WORKERS)))
-    seconds, used = time.perf_counter() - started, time.process_time() - processor
-    done = len(waits)
-    return {"per_second": done / seconds, "cpu_ms": used / done * 1e3, "p50_ms": sorted(waits)[done // 2] * 1e3}
+    return await timed(journal, count, execute_and_wait)
 
 
 if __name__ == "__main__":

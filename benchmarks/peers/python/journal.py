@@ -5,13 +5,18 @@ validation. So the others write the same rows into the same tables (constraints,
 commits, whatever those are; only the compare-and-sets are written here.
 """
 
+import asyncio
 import os
+import time
+from collections.abc import Awaitable, Callable
 from itertools import groupby
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 
+WORKERS = 16
+WARMING = 30
 # What is not the model's: it is set as the execution goes on.
 _NOT_YET = {"outcome": None, "finished_at": None, "answer": None, "answered": False, "latest_validation_id": None}
 _ASSIGNED = {"status": "assigned", "result": None, "notice": None, "execution_count": 0, "latest_execution_id": None}
@@ -60,8 +65,8 @@ class Journal:
         self.add_log = insertion("job_logs", commits[0][0])
 
     @classmethod
-    async def like(cls, execution_id: str, connections: int) -> "Journal":
-        pool = await asyncpg.create_pool(os.environ["DATABASE"], min_size=4, max_size=connections, reset=as_it_is)
+    async def like(cls, execution_id: str) -> "Journal":
+        pool = await asyncpg.create_pool(os.environ["DATABASE"], min_size=4, max_size=WORKERS, reset=as_it_is)
         execution = dict(await pool.fetchrow("SELECT * FROM executions WHERE id = $1", execution_id))
         job = dict(await pool.fetchrow("SELECT * FROM jobs WHERE id = $1", execution["job_id"]))
         validations = await pool.fetch("SELECT * FROM validations WHERE execution_id = $1", execution_id)
@@ -82,8 +87,8 @@ class Journal:
         return ids
 
     def between(self, who: str) -> list[int]:
-        """The commits, but for the first and the last, that say what went to and came from `agent` or `validator`."""
-        return [number for number in range(1, self.last) if self.commits[number][-1]["type"].startswith(who)]
+        """The commits, but for both ends, that begin with what went to or came from `agent` or `validator`."""
+        return [number for number in range(1, self.last) if self.commits[number][0]["type"].startswith(who)]
 
     async def commit(self, number: int, job_id: str, execution_id: str) -> None:
         async with self.pool.acquire() as connection, connection.transaction():
@@ -97,14 +102,14 @@ class Journal:
 
     async def _change(self, connection: Any, number: int, job_id: str, execution_id: str) -> bool:
         """Change the execution and, at both ends, its job, by compare-and-set; whether they were as they should be."""
-        fence, wrote = self.execution["fence"], self.commits[number][-1]["type"]
+        fence, wrote = self.execution["fence"], {entry["type"] for entry in self.commits[number]}
         if number == 0:
             row = self.execution | _NOT_YET | {"id": execution_id, "job_id": job_id, "state": "queued"}
             await connection.execute(self.add_execution, *row.values())
             return bool(await connection.fetchval(_TAKE, job_id, execution_id))
         if number < self.last:
-            state = "calling_agent" if wrote == "agent_request" else "validating"
-            answer = self.execution["answer"] if wrote == "agent_response" else None
+            state = "calling_agent" if wrote == {"agent_request"} else "validating"
+            answer = self.execution["answer"] if "agent_response" in wrote else None
             return bool(await connection.fetchval(_GO_ON, execution_id, fence, state, answer))
         latest = None
         for model in self.validations:
@@ -116,3 +121,23 @@ class Journal:
 
     def _log_id(self, execution_id: str, model_id: str) -> str:
         return f"log_{execution_id[4:-2]}{self.place[model_id]:02}"
+
+
+async def timed(journal: Journal, count: int, execute: Callable[[str], Awaitable[None]]) -> dict[str, float]:
+    """Execute so many jobs, some at a time; how many a second, and what each took."""
+    ids = await journal.make_jobs(count + WARMING)
+    waits: list[float] = []
+
+    async def work(some: list[str]) -> None:
+        for job_id in some:
+            began = time.perf_counter()
+            await execute(job_id)
+            waits.append(time.perf_counter() - began)
+
+    await work(ids[:WARMING])
+    waits.clear()
+    processor, started = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(work(ids[WARMING + number :: WORKERS]) for number in range(WORKERS)))
+    seconds, used = time.perf_counter() - started, time.process_time() - processor
+    done = len(waits)
+    return {"per_second": done / seconds, "cpu_ms": used / done * 1e3, "p50_ms": sorted(waits)[done // 2] * 1e3}
