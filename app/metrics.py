@@ -76,7 +76,7 @@ class Exposition:
         metrics = container.metrics
         metrics.in_flight.set(container.runner.in_flight)
         metrics.capacity.set(container.runner.capacity)
-        metrics.followers.set(container.bus.followers)
+        metrics.followers.set(container.bus.followers + container.feed.sharing)
         metrics.bus_connected.set(container.bus.is_connected)
         metrics.validator_problem.set(container.validator_health.problem is not None)
         if container.temporal is not None:

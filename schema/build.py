@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import strawberry
+from graphql import ExecutionResult as GraphQLResult
 from graphql import (
     GraphQLError,
     GraphQLInputObjectType,
@@ -17,10 +20,11 @@ from graphql import (
     OperationType,
     Undefined,
 )
+from graphql.execution import create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types.execution import ExecutionContext, ExecutionResult
+from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType as Allowed
 
 from compiled import compiled_executor
@@ -33,6 +37,7 @@ from schema.limits import Limits
 from schema.nodes import Validation
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
+from schema.sharing import Answers, Known, variables_of
 from services.trace import current_trace_id, new_trace_id
 
 # Arguments are parameters of resolvers, which say nothing of what they mean.
@@ -54,6 +59,7 @@ class Schema(strawberry.Schema):
 
     documents: Documents
     suggests: bool
+    known: Known
 
     async def execute(
         self,
@@ -72,8 +78,12 @@ class Schema(strawberry.Schema):
         """
         executor_class: Any = cast("Any", self).execution_context_class
         ready = None if executor_class is None else self._ready(query, operation_name, variable_values)
-        if ready is None or (
-            allowed_operation_types is not None and Allowed(ready[1].operation.value) not in allowed_operation_types
+        if (
+            ready is None
+            or ready[1].operation is OperationType.SUBSCRIPTION
+            or (
+                allowed_operation_types is not None and Allowed(ready[1].operation.value) not in allowed_operation_types
+            )
         ):
             return await super().execute(
                 query,
@@ -112,6 +122,90 @@ class Schema(strawberry.Schema):
             self.process_errors(result.errors)
         return ExecutionResult(data=result.data, errors=result.errors)
 
+    async def stream(
+        self,
+        query: str | None,
+        variable_values: dict[str, Any] | None = None,
+        context_value: Any | None = None,
+        root_value: Any | None = None,
+        operation_name: str | None = None,
+        operation_extensions: dict[str, Any] | None = None,
+        allowed_operation_types: Iterable[Allowed] | None = None,
+    ) -> Any:
+        """Execute an operation and return its results, as an async generator.
+
+        Subscriptions that are in order share what they are told (`schema.sharing`); whatever else there is goes
+        Strawberry's way.
+        """
+        executor_class: Any = cast("Any", self).execution_context_class
+        ready = None if executor_class is None else self._ready(query, operation_name, variable_values)
+        if (
+            ready is None
+            or ready[1].operation is not OperationType.SUBSCRIPTION
+            or not isinstance(context_value, Context)
+            or allowed_operation_types is not None
+        ):
+            return await super().stream(
+                query,
+                variable_values,
+                context_value,
+                root_value,
+                operation_name,
+                operation_extensions,
+                allowed_operation_types,
+            )
+
+        def executor(context: Context) -> Any:
+            return executor_class.build(
+                self._schema,
+                ready[0].ast,
+                root_value,
+                context,
+                variable_values,
+                operation_name,
+                is_awaitable=optimized_is_awaitable,
+            )
+
+        names = ready[0].told_by(ready[1])
+        asked = (query, operation_name, variables_of(names, variable_values or {}))
+        return self._told(executor, context_value, asked)
+
+    async def _told(
+        self, executor_for: Callable[[Context], Any], context: Context, asked: Hashable
+    ) -> AsyncGenerator[ExecutionResult]:
+        """What a subscription is told; `asked` is all that it depends on besides who is asking."""
+        begin_trace()
+        try:
+            executor = executor_for(context.for_operation())
+            events: Any = (
+                GraphQLResult(None, executor) if isinstance(executor, list) else create_source_event_stream(executor)
+            )
+            if optimized_is_awaitable(events):
+                events = await events
+            if isinstance(events, GraphQLResult):
+                self.process_errors(events.errors or [])
+                yield PreExecutionError(data=None, errors=events.errors)
+                return
+            answers = self._answers(executor_for, context, asked)
+            del executor
+            async with aclosing(events):
+                async for event in events:
+                    yield await answers.to(event)
+        except Exception as error:  # noqa: BLE001  (what the stream or a bug raises is told, and ends it)
+            errors = [error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)]
+            self.process_errors(errors)
+            yield ExecutionResult(data=None, errors=errors)
+
+    def _answers(self, executor_for: Callable[[Context], Any], context: Context, asked: Hashable) -> Answers:
+        """The answers that everybody shares who asks this and is the same person."""
+        viewer = None if context.viewer is None else replace(context.viewer, expires_at=None)
+        # Services are of one application: a schema may serve several.
+        key = (asked, viewer, id(context.services))
+        answers = self.known.get(key)
+        if answers is None:
+            answers = self.known[key] = Answers(executor_for(Context(context.services, viewer)), self.process_errors)
+        return answers
+
     def _ready(
         self, query: str | None, operation_name: str | None, variables: Mapping[str, object] | None
     ) -> tuple[Document, OperationDefinitionNode] | None:
@@ -121,7 +215,7 @@ class Schema(strawberry.Schema):
         except GraphQLError:
             return None
         operation = None if document.errors else document.operation(operation_name)
-        if operation is None or operation.operation is OperationType.SUBSCRIPTION:
+        if operation is None:
             return None
         error = self.nodes_error(document, operation_name, variables or {})
         return None if error is not None else (document, operation)
@@ -169,6 +263,7 @@ def build_schema(
         extensions=[_Operation],
         execution_context_class=compiled_executor(StrawberryBindings()) if compiled else None,
     )
+    built.known = WeakValueDictionary()
     built.documents = Documents(limits or Limits(), introspection)
     built.suggests = introspection and suggestions
     _finish(built)

@@ -9,13 +9,18 @@ from functools import cached_property
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
+    Node,
     NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     OperationType,
+    VariableNode,
+    Visitor,
     parse,
+    visit,
 )
 from graphql import specified_rules as rules
 from strawberry.schema.schema import validate_document
@@ -29,6 +34,17 @@ _KEPT = 500
 _KEPT_SIZES = 20
 
 
+class _Variables(Visitor):
+    """Finds the names of the variables that are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def enter_variable(self, node: VariableNode, *_: object) -> None:
+        self.found.add(node.name.value)
+
+
 @dataclass
 class Document:
     """A parsed document and what is wrong with it."""
@@ -37,6 +53,7 @@ class Document:
     errors: list[GraphQLError]
     sized_by: frozenset[str] = frozenset()
     asked: dict[tuple[int, str], bool] = field(default_factory=dict[tuple[int, str], bool])
+    telling: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
     nodes_errors: OrderedDict[object, GraphQLError | None] = field(
         default_factory=OrderedDict[object, "GraphQLError | None"]
     )
@@ -53,6 +70,26 @@ class Document:
                 node.name.value == name for node in found
             )
         return self.asked[key]
+
+    def told_by(self, operation: OperationDefinitionNode) -> frozenset[str]:
+        """The variables that what a subscription tells of an event may depend on.
+
+        All that are used, but for those that are only arguments of its one field: they say which events come.
+        """
+        if id(operation) not in self.telling:
+            root = operation.selection_set.selections
+            nodes: list[Node] = [item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)]
+            nodes += operation.directives or ()
+            if len(root) == 1 and isinstance(root[0], FieldNode):
+                nodes += root[0].directives or ()
+                nodes += () if root[0].selection_set is None else (root[0].selection_set,)
+            else:
+                nodes.append(operation.selection_set)
+            variables = _Variables()
+            for node in nodes:
+                visit(node, variables)
+            self.telling[id(operation)] = frozenset(variables.found)
+        return self.telling[id(operation)]
 
     @cached_property
     def _operations(self) -> Mapping[str | None, OperationDefinitionNode]:

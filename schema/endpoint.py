@@ -16,7 +16,7 @@ from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
@@ -48,6 +48,7 @@ from schema.http import (
     refusal_of,
     response_to,
 )
+from schema.sharing import Answer
 from services.strict_json import InvalidJsonError, parse
 from services.trace import operation_span
 from services.viewer import Viewer
@@ -81,6 +82,13 @@ class _WebSocketAdapter(ASGIWebSocketAdapter):
         try:
             await super().send_json(message)
         except RuntimeError:
+            raise WebSocketDisconnected from None
+
+    async def send_text(self, text: str) -> None:
+        """Send a message that is written already. Raises WebSocketDisconnected, as above."""
+        try:
+            await self.ws.send_text(text)
+        except (WebSocketDisconnect, RuntimeError):
             raise WebSocketDisconnected from None
 
     async def close(self, code: int, reason: str) -> None:
@@ -185,9 +193,16 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
+        send_text = cast("_WebSocketAdapter", self.websocket).send_text
+        # As `send_next` of Strawberry writes it, around an answer that is written already.
+        head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
 
         async def until_let_go() -> AsyncGenerator[Any, None]:
             async for result in result_source:
+                if isinstance(result, Answer) and result.text is not None:
+                    if not operation.completed:
+                        await send_text(f"{head}{result.text}}}")
+                    continue
                 errors: list[GraphQLError] = getattr(result, "errors", None) or []
                 if any((error.extensions or {}).get("code") == SLOW_CONSUMER for error in errors):
                     await operation.send_initial_errors(errors)
@@ -353,6 +368,9 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         async def events() -> AsyncGenerator[str, None]:
             try:
                 async for result in _until_expiry(results, context.viewer):
+                    if isinstance(result, Answer) and result.text is not None:
+                        yield self._sse.encode_event("next", result.text)
+                        continue
                     # Incremental delivery is off: there is nothing else than whole results.
                     body = cast("Any", body_of(cast("ExecutionResult", result)))
                     yield self._sse.encode_next(body, self.encode_json)

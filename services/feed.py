@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db import feed as feed_rows
 from db import logs as log_rows
-from db.records import JobLogType
 from services import cursors, ids
 from services.refusals import SlowConsumerError
+from services.tail import BATCH, KEPT, KEPT_WITH_PAYLOADS, Batch, Tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from db.records import JobLog
+    from db.records import JobLog, JobLogType, Scope
     from db.session import Database
     from services.ports import EventBus
     from services.viewer import Viewer
 
-BATCH = 100
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a follower asks of the log: who asks the same is told the same."""
+
+    scope: Scope
+    job_id: str | None
+    only: JobLogType | None
+    payload: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,12 @@ class Feed:
     bus: EventBus
     poll_seconds: float = 2.0
     patience_seconds: float = 30.0
+    _tails: dict[_Asked, Tail] = field(default_factory=dict[_Asked, Tail], init=False, repr=False, compare=False)
+
+    @property
+    def sharing(self) -> int:
+        """How many followers are not on the bus themselves, because another one's place there serves them too."""
+        return sum(tail.followers - 1 for tail in self._tails.values())
 
     async def cursor(self) -> str:
         """Where the feed stands: everything at or before it is committed and can be read already."""
@@ -55,44 +71,76 @@ class Feed:
         Of one job, or of every job that the viewer may see where `job_id` is None. Without a cursor: from now on.
         Ends at once where there is no such job for the viewer. Raises BadRequestError for a malformed cursor, and
         SlowConsumerError where the follower is too slow.
+
+        Who follows the same is yielded the very same entries, where they came after it did: an entry that is another
+        object was read for this follower alone.
         """
         position = None if after is None else int(str(cursors.log_position(after)[0]))
         if job_id is not None and not ids.is_id(ids.JOB, job_id):
             return
-        async with self.bus.listen(job_id) as bell:
+        asked = _Asked(viewer.scope, job_id, only, payload)
+        async with self._tail(asked) as tail:
+            came_at = tail.end or 0
             if position is None:
                 position = await self._present(job_id)
             while True:
-                batch, position = await self._next(viewer, job_id, position, only=only, payload=payload)
-                for entry in batch:
+                if tail.end is None:
+                    await tail.more()
+                    continue
+                batch = tail.after(position) if position >= came_at else None
+                if batch is None:
+                    batch = await self._alone(asked, position, tail.end)
+                elif not batch.entries:
+                    await tail.more()
+                for entry in batch.entries:
                     given_at = time.monotonic()
                     yield entry
                     if time.monotonic() - given_at > self.patience_seconds:
                         raise SlowConsumerError(cursors.log_cursor(entry.seq))
-                if not batch:
-                    await bell.wait(self.poll_seconds)
+                position = batch.up_to
+
+    @asynccontextmanager
+    async def _tail(self, asked: _Asked) -> AsyncGenerator[Tail]:
+        """Follow a tail while the context is open: the one that is there, or a new one."""
+        tail = self._tails.get(asked)
+        if tail is None or tail.has_failed:
+            kept = KEPT_WITH_PAYLOADS if asked.payload else KEPT
+            tail = self._tails[asked] = Tail(partial(self._read, asked), kept=kept, poll_seconds=self.poll_seconds)
+            tail.begin(self.bus.listen(asked.job_id), partial(self._present, asked.job_id))
+        tail.followers += 1
+        try:
+            yield tail
+        finally:
+            tail.followers -= 1
+            if not tail.followers:
+                if self._tails.get(asked) is tail:
+                    del self._tails[asked]
+                await tail.stop()
 
     async def _present(self, job_id: str | None) -> int:
         async with self.database.read() as tx:
             return await (feed_rows.watermark(tx) if job_id is None else log_rows.newest(tx, job_id))
 
-    async def _next(
-        self, viewer: Viewer, job_id: str | None, position: int, *, only: JobLogType | None, payload: bool
-    ) -> tuple[list[JobLog], int]:
-        """The next entries, and the position after them."""
+    async def _alone(self, asked: _Asked, position: int, known: int) -> Batch:
+        """Read for a follower that is not where the others are; the log is known up to `known` already."""
+        batch = await self._read(asked, position)
+        # What is all there is reaches at least as far as what was known before it was read.
+        return batch if len(batch.entries) == BATCH else Batch(batch.entries, max(batch.up_to, known))
+
+    async def _read(self, asked: _Asked, position: int) -> Batch:
         async with self.database.read() as tx:
             # A job's entries commit in order. Across jobs they do not: nothing beyond the watermark is read yet.
-            up_to = await feed_rows.watermark(tx) if job_id is None else None
-            batch = await log_rows.after(
+            up_to = await feed_rows.watermark(tx) if asked.job_id is None else None
+            entries = await log_rows.after(
                 tx,
-                viewer.scope,
+                asked.scope,
                 position,
                 limit=BATCH,
-                job_id=job_id,
+                job_id=asked.job_id,
                 up_to=up_to,
-                only=only,
-                payload=payload,
+                only=asked.only,
+                payload=asked.payload,
             )
-        if len(batch) == BATCH or up_to is None:
-            return batch, batch[-1].seq if batch else position
-        return batch, max(position, up_to)
+        if len(entries) == BATCH or up_to is None:
+            return Batch(entries, entries[-1].seq if entries else position)
+        return Batch(entries, max(position, up_to))

@@ -5,7 +5,6 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -174,31 +173,21 @@ async def until(condition: Callable[[], bool], patience_seconds: float = 5) -> N
         await asyncio.sleep(0.005)
 
 
-@dataclass
 class Followers:
-    """How many follow the bus."""
+    """How many follow at the moment."""
 
-    count: int = 0
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    @property
+    def count(self) -> int:
+        container = self._house.container
+        return container.bus.followers + container.feed.sharing
 
 
 @pytest.fixture
-def followers(api: Api, monkeypatch: pytest.MonkeyPatch) -> Followers:
-    """Counts those who come and go from now on."""
-    counted = Followers()
-    bus = type(api.house.container.bus)
-    listen: Any = bus.listen
-
-    @asynccontextmanager
-    async def counting(self: object, job_id: str | None) -> AsyncGenerator[Any]:
-        async with listen(self, job_id) as bell:
-            counted.count += 1
-            try:
-                yield bell
-            finally:
-                counted.count -= 1
-
-    monkeypatch.setattr(bus, "listen", counting)
-    return counted
+def followers(api: Api) -> Followers:
+    return Followers(api.house)
 
 
 @pytest.fixture

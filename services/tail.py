@@ -1,0 +1,120 @@
+"""The newest entries of the log, read once for all who follow them alike.
+
+Each follower keeps a position of its own. What it finds at a tail spares it a read, nothing else: a follower that is
+before what is kept here reads the log by itself, and comes to the tail when it has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from db.records import JobLog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from services.ports import Bell
+
+BATCH = 100
+# Followers of a burst are not all equally far. Payloads may have 256 KiB each: of those fewer are kept.
+KEPT, KEPT_WITH_PAYLOADS = 1_000, 100
+
+_SEQ = attrgetter("seq")
+
+
+class Batch(NamedTuple):
+    """All entries after a position, up to another one."""
+
+    entries: list[JobLog]
+    up_to: int
+
+
+class Read(Protocol):
+    """Reads the log after a position, at most BATCH entries."""
+
+    def __call__(self, position: int, /) -> Awaitable[Batch]: ...
+
+
+class Tail:
+    """Reads on whenever a follower has taken all that there is, and waits for the bell where there is no more.
+
+    So the fastest follower sets the pace, and while all of them are busy nothing is read that nobody has asked for.
+    """
+
+    def __init__(self, read: Read, *, kept: int, poll_seconds: float) -> None:
+        self.followers = 0
+        self.end: int | None = None
+        """How far the log is known: nothing can appear at or before this any more. None: not looked yet."""
+        self._start = 0
+        self._entries: list[JobLog] = []
+        """All entries after `_start`, up to `end`."""
+        self._read, self._kept, self._poll_seconds = read, kept, poll_seconds
+        self._wanted, self._grown = asyncio.Event(), asyncio.Event()
+        self._error: Exception | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether there is nothing more to be had here."""
+        return self._error is not None
+
+    def begin(self, listening: AbstractAsyncContextManager[Bell], present: Callable[[], Awaitable[int]]) -> None:
+        """Begin where the log stands now, in the trace and the context of nobody."""
+        self._reading = asyncio.create_task(self._run(listening, present), context=Context())
+
+    async def stop(self) -> None:
+        """Stop; there are no followers any more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+
+    def after(self, position: int) -> Batch | None:
+        """Return what comes after a position, which may be nothing; None where that is not kept here."""
+        if self.end is None or position < self._start:
+            return None
+        first = bisect_right(self._entries, position, key=_SEQ)
+        entries = self._entries[first : first + BATCH]
+        return Batch(entries, entries[-1].seq if entries else max(position, self.end))
+
+    async def more(self) -> None:
+        """Wait until there may be more. Raises what went wrong with the reading."""
+        self._wanted.set()
+        if self._error is None:
+            await self._grown.wait()
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+
+    async def _run(self, listening: AbstractAsyncContextManager[Bell], present: Callable[[], Awaitable[int]]) -> None:
+        try:
+            async with listening as bell:
+                self.end = self._start = await present()
+                self._tell()
+                is_all = False
+                while True:
+                    await self._wanted.wait()
+                    if is_all and not await bell.wait(self._poll_seconds):
+                        self._forget(len(self._entries))
+                    entries, self.end = await self._read(self.end)
+                    is_all = len(entries) < BATCH
+                    if entries:
+                        self._entries += entries
+                        self._forget(len(self._entries) - self._kept)
+                        self._wanted.clear()
+                        self._tell()
+        except Exception as error:  # noqa: BLE001  (it belongs to those who follow)
+            self._error = error
+            self._tell()
+
+    def _forget(self, count: int) -> None:
+        if count > 0:
+            self._start = self._entries[count - 1].seq
+            del self._entries[:count]
+
+    def _tell(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
