@@ -19,8 +19,8 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     Undefined,
+    execution,
 )
-from graphql.execution import create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
@@ -155,10 +155,13 @@ class Schema(strawberry.Schema):
                 allowed_operation_types,
             )
 
-        def executor(context: Context) -> Any:
-            return executor_class.build(
+        document, operation = ready
+        build = cast("Any", executor_class).build
+
+        def executor_for(context: Context) -> Any:
+            return build(
                 self._schema,
-                ready[0].ast,
+                document.ast,
                 root_value,
                 context,
                 variable_values,
@@ -166,9 +169,8 @@ class Schema(strawberry.Schema):
                 is_awaitable=optimized_is_awaitable,
             )
 
-        names = ready[0].told_by(ready[1])
-        asked = (query, operation_name, variables_of(names, variable_values or {}))
-        return self._told(executor, context_value, asked)
+        variables = variables_of(document.told_by(operation), variable_values or {})
+        return self._told(executor_for, context_value, (query, operation_name, variables))
 
     async def _told(
         self, executor_for: Callable[[Context], Any], context: Context, asked: Hashable
@@ -176,21 +178,15 @@ class Schema(strawberry.Schema):
         """What a subscription is told; `asked` is all that it depends on besides who is asking."""
         begin_trace()
         try:
-            executor = executor_for(context.for_operation())
-            events: Any = (
-                GraphQLResult(None, executor) if isinstance(executor, list) else create_source_event_stream(executor)
-            )
-            if optimized_is_awaitable(events):
-                events = await events
-            if isinstance(events, GraphQLResult):
-                self.process_errors(events.errors or [])
-                yield PreExecutionError(data=None, errors=events.errors)
+            events = await _events_of(executor_for(context.for_operation()))
+            if isinstance(events, list):
+                self.process_errors(cast("list[GraphQLError]", events))
+                yield PreExecutionError(data=None, errors=cast("list[GraphQLError]", events))
                 return
             answers = self._answers(executor_for, context, asked)
-            del executor
             async with aclosing(events):
                 async for event in events:
-                    yield await answers.to(event)
+                    yield answers.known(event) or await answers.to(event)
         except Exception as error:  # noqa: BLE001  (what the stream or a bug raises is told, and ends it)
             errors = [error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)]
             self.process_errors(errors)
@@ -268,6 +264,16 @@ def build_schema(
     built.suggests = introspection and suggestions
     _finish(built)
     return built
+
+
+async def _events_of(executor: Any) -> Any:
+    """The events of a subscription, an async generator, or the list of what is wrong with it."""
+    if isinstance(executor, list):
+        return cast("Any", executor)
+    events = cast("Any", execution).create_source_event_stream(executor)
+    if optimized_is_awaitable(events):
+        events = await events
+    return events.errors if isinstance(events, GraphQLResult) else events
 
 
 def _finish(built: Schema) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeAlias, cast
@@ -87,7 +87,7 @@ class _WebSocketAdapter(ASGIWebSocketAdapter):
     async def send_text(self, text: str) -> None:
         """Send a message that is written already. Raises WebSocketDisconnected, as above."""
         try:
-            await self.ws.send_text(text)
+            await self.ws.send({"type": "websocket.send", "text": text})
         except (WebSocketDisconnect, RuntimeError):
             raise WebSocketDisconnected from None
 
@@ -128,6 +128,10 @@ def _frame_problem(message: Mapping[str, Any]) -> str | None:
         if not isinstance(inner.get(name), types):
             return f"{kind}: payload.{name} is missing or malformed"
     return None
+
+
+async def _once(result: Any) -> AsyncGenerator[Any]:
+    yield result
 
 
 class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
@@ -194,23 +198,18 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
         send_text = cast("_WebSocketAdapter", self.websocket).send_text
-        # As `send_next` of Strawberry writes it, around an answer that is written already.
+        # As Strawberry writes it, around an answer that is written already.
         head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
-
-        async def until_let_go() -> AsyncGenerator[Any, None]:
-            async for result in result_source:
-                if isinstance(result, Answer) and result.text is not None:
-                    if not operation.completed:
-                        await send_text(f"{head}{result.text}}}")
-                    continue
-                errors: list[GraphQLError] = getattr(result, "errors", None) or []
-                if any((error.extensions or {}).get("code") == SLOW_CONSUMER for error in errors):
-                    await operation.send_initial_errors(errors)
-                    return
-                yield result
-
-        async with aclosing(until_let_go()) as results:
-            await super()._send_result_stream(operation, results)
+        async for result in result_source:
+            if isinstance(result, Answer) and result.text is not None:
+                if not operation.completed:
+                    await send_text(f"{head}{result.text}}}")
+                continue
+            errors: list[GraphQLError] = getattr(result, "errors", None) or []
+            if any((error.extensions or {}).get("code") == SLOW_CONSUMER for error in errors):
+                await operation.send_initial_errors(errors)
+                return
+            await super()._send_result_stream(operation, _once(result))
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:

@@ -13,12 +13,12 @@ import contextvars
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 import orjson
 from graphql import GraphQLError
-from graphql.execution import Executor, execute_subscription_event
+from graphql.execution import Executor
 from strawberry.types.execution import ExecutionResult
 
 from services.trace import current_trace_id, new_trace_id
@@ -60,9 +60,14 @@ class Answers:
 
     def __init__(self, executor: Executor[Any], process: Process) -> None:
         """The executor has the context that the answers are for."""
-        self._executor, self._process = executor, process
+        self._executor, self._process = cast("Any", executor), process
         self._made: OrderedDict[int, _Made] = OrderedDict()
         self._characters = 0
+
+    def known(self, event: object) -> Answer | None:
+        """Return what is told of an event, where that is known."""
+        made = self._made.get(id(event))
+        return None if made is None else made.answer
 
     async def to(self, event: object) -> Answer:
         """Return what is told of an event, made when it is first asked for. Raises what its execution raises."""
@@ -84,7 +89,7 @@ class Answers:
         current_trace_id.set(new_trace_id())
         try:
             executor = self._executor.build_per_event_executor(made.event)
-            result: Any = execute_subscription_event(executor)
+            result = executor.execute_operation(False)  # noqa: FBT003  (not one root field after the other)
         except Exception as error:  # noqa: BLE001  (it belongs to those who asked)
             self._end(made, error)
             return

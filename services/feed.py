@@ -84,14 +84,12 @@ class Feed:
             if position is None:
                 position = await self._present(job_id)
             while True:
-                if tail.end is None:
+                if tail.end is None or position >= tail.end:
                     await tail.more()
                     continue
                 batch = tail.after(position) if position >= came_at else None
                 if batch is None:
                     batch = await self._alone(asked, position, tail.end)
-                elif not batch.entries:
-                    await tail.more()
                 for entry in batch.entries:
                     given_at = time.monotonic()
                     yield entry

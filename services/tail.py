@@ -53,8 +53,12 @@ class Tail:
         self._start = 0
         self._entries: list[JobLog] = []
         """All entries after `_start`, up to `end`."""
+        self._asked_last: int | None = None
+        self._answered_last: Batch | None = None
         self._read, self._kept, self._poll_seconds = read, kept, poll_seconds
-        self._wanted, self._grown = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._wanted = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._error: Exception | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -74,37 +78,44 @@ class Tail:
             await asyncio.wait({self._reading})
 
     def after(self, position: int) -> Batch | None:
-        """Return what comes after a position, which may be nothing; None where that is not kept here."""
+        """Return what comes after a position that is before the end; None where that is not kept here."""
+        if position == self._asked_last:
+            return self._answered_last
         if self.end is None or position < self._start:
             return None
         first = bisect_right(self._entries, position, key=_SEQ)
         entries = self._entries[first : first + BATCH]
-        return Batch(entries, entries[-1].seq if entries else max(position, self.end))
+        # Most followers are at the same place.
+        self._asked_last = position
+        self._answered_last = Batch(entries, entries[-1].seq if entries else self.end)
+        return self._answered_last
 
-    async def more(self) -> None:
-        """Wait until there may be more. Raises what went wrong with the reading."""
-        self._wanted.set()
+    def more(self) -> asyncio.Future[None]:
+        """Return what is done once there may be more, or has what went wrong with the reading."""
+        waiting = self._loop.create_future()
         if self._error is None:
-            await self._grown.wait()
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+            self._waiting.append(waiting)
+            self._wanted.set()
+        else:
+            waiting.set_exception(self._error)
+        return waiting
 
     async def _run(self, listening: AbstractAsyncContextManager[Bell], present: Callable[[], Awaitable[int]]) -> None:
         try:
             async with listening as bell:
                 self.end = self._start = await present()
                 self._tell()
-                is_all = False
+                is_all = True
                 while True:
                     await self._wanted.wait()
                     if is_all and not await bell.wait(self._poll_seconds):
                         self._forget(len(self._entries))
+                        self._waiting = [one for one in self._waiting if not one.done()]
                     entries, self.end = await self._read(self.end)
                     is_all = len(entries) < BATCH
                     if entries:
                         self._entries += entries
                         self._forget(len(self._entries) - self._kept)
-                        self._wanted.clear()
                         self._tell()
         except Exception as error:  # noqa: BLE001  (it belongs to those who follow)
             self._error = error
@@ -112,9 +123,17 @@ class Tail:
 
     def _forget(self, count: int) -> None:
         if count > 0:
+            self._asked_last = self._answered_last = None
             self._start = self._entries[count - 1].seq
             del self._entries[:count]
 
     def _tell(self) -> None:
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        self._wanted.clear()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if one.done():
+                continue  # it has left
+            if self._error is None:
+                one.set_result(None)
+            else:
+                one.set_exception(self._error)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.container import Container, Wiring, open_container
-from db.records import Agent, Job, JobLog, JobLogFilter, JsonValue, Page, Role
+from db import jobs as job_rows
+from db.records import Agent, Job, JobLog, JobLogFilter, JobLogType, JsonValue, LogEntry, Page, Role
 from services.agents import AgentDraft
 from services.executions.requests import Execute, ExecuteResult
 from services.executions.validation import RetryPolicy
@@ -72,6 +73,14 @@ class House:
     async def log(self, job: Job) -> Sequence[JobLog]:
         (page,) = await self.container.logs.of_jobs(ADMIN, [job.id], JobLogFilter(), Page(100), payload=True)
         return page.rows
+
+    async def append(self, job_id: str, count: int) -> None:
+        """Append so many entries to a job's log, in one commit."""
+        async with self.container.database.begin() as tx:
+            job = await job_rows.lock(tx, job_id)
+            assert job is not None
+            for _ in range(count):
+                await self.container.journal.append(tx, job, LogEntry(type=JobLogType.JOB_EDIT, message="Edited"))
 
     async def entries(self, job: Job) -> list[str]:
         """The log as one word an entry: type, and status where it is not OK."""
