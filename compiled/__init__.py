@@ -21,7 +21,7 @@ The package knows graphql-core and nothing else. What a schema library knows bes
 how its resolvers are called without its own wrapping) it says through `Bindings`.
 """
 
-from compiled.bindings import Bindings, Call
+from compiled.bindings import Bindings, Call, Joint, OfSource
 from compiled.executor import CompiledExecutor, compiled_executor
 
-__all__ = ["Bindings", "Call", "CompiledExecutor", "compiled_executor"]
+__all__ = ["Bindings", "Call", "CompiledExecutor", "Joint", "OfSource", "compiled_executor"]

@@ -7,7 +7,7 @@ from typing import Any, cast
 from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema
 from graphql.execution import Executor
 
-from compiled.bindings import Bindings, Call
+from compiled.bindings import Bindings, Call, OfSource
 from compiled.fields import FieldPlan
 from compiled.flight import Flight
 from compiled.plan import Plans, Variant
@@ -19,7 +19,7 @@ class CompiledExecutor(Executor[Any]):
     plans: Plans
 
     variant: Variant | None = None
-    calls: dict[FieldPlan, Call | bool]
+    calls: dict[FieldPlan, Call | OfSource | bool]
     """How each field is resolved in this execution: its resolver, with the arguments in place."""
 
     @classmethod
@@ -67,6 +67,14 @@ class CompiledExecutor(Executor[Any]):
                 return_type, field_details_list, path, result, position_context
             )
         return Flight(self).run(variant.selection(return_type, field_details_list), result, path)
+
+    def build_response(self, data: dict[str, Any] | None) -> Any:
+        """Return the answer, and let go of what knows the executor: nothing is left for a search for cycles to find."""
+        response = super().build_response(data)
+        if self.variant is not None:
+            self.calls = {}
+            self.async_helpers = cast("Any", None)
+        return response
 
 
 def compiled_executor(bindings: Bindings | None = None) -> type[CompiledExecutor]:

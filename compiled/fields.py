@@ -23,6 +23,7 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path, Undefined
 
+from compiled.bindings import OfSource
 from compiled.flight import Bound, Flight, Pending
 
 if TYPE_CHECKING:
@@ -92,10 +93,11 @@ class FieldPlan:
 
     def path(self, path: Path | None, index: int | None) -> Path:
         """Return the field's place in the answer."""
-        at = path if index is None else Path(path, index, None)
-        for key, name in self.suffix[:-1]:
+        at: Any = path if index is None else Path(path, index, None)
+        for key, name in self.suffix:
             at = Path(at, key, name)
-        return Path(at, *self.suffix[-1])
+        found: Path = at
+        return found
 
     def info(self, executor: Any, at: Path) -> GraphQLResolveInfo[Any]:
         """Return what graphql-core tells a resolver."""
@@ -231,14 +233,13 @@ class RunField(FieldPlan):
             if self.attribute is not None:
                 value = getattr(source, self.attribute)
             else:
-                info = self.info(executor, at)
                 call: Any = executor.calls.get(self)
                 if call is None:
-                    call = executor.calls[self] = self.variant.call(executor, self, info)
+                    call = executor.calls[self] = self.variant.call(executor, self, self.info(executor, at))
                 if call is False:
                     CoreField.run(self, flight, source, out, path, index, bound)  # type: ignore[arg-type]
                     return
-                value = call(source, info)
+                value = call.call(source) if call.__class__ is OfSource else call(source, self.info(executor, at))
             if value.__class__ not in PLAIN and executor.is_awaitable(value):
                 out[self.key] = None
                 flight.new.append(Pending(value, out, self.key, self, at, bound))

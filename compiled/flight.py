@@ -60,16 +60,24 @@ class Pending:
         self.bound = bound
 
 
+def _arrival(item: Pending) -> asyncio.Future[Any] | None:
+    """What a gap waits for that others wait for too, see `bindings.Joint`; None where it waits for something alone."""
+    found: asyncio.Future[Any] | None = getattr(item.awaitable, "arrival", None)
+    return found
+
+
 class Flight:
     """The execution of one selection set and all below it."""
 
-    __slots__ = ("_done", "_running", "executor", "new")
+    __slots__ = ("_done", "_landing", "_running", "executor", "new")
 
     def __init__(self, executor: Any) -> None:
         self.executor = executor
         # Found since the last pass and not begun. Whoever takes a subtree away cuts it off here.
         self.new: list[Pending] = []
-        self._running: dict[asyncio.Future[Any], Pending] = {}
+        self._running: dict[asyncio.Future[Any], list[Pending]] = {}
+        # What waited for the future that is done just now.
+        self._landing: list[Pending] = []
         self._done: asyncio.Future[None] | None = None
 
     def run(self, build: Callable[..., Any], source: Any, path: Path | None) -> Any:
@@ -91,7 +99,7 @@ class Flight:
     async def _wait(self, answer: Any) -> Any:
         try:
             # One thing alone is awaited right here: a task of its own would be for nothing.
-            while len(self.new) == 1:
+            while len(self.new) == 1 and _arrival(self.new[0]) is None:
                 item = self.new.pop()
                 try:
                     value = await item.awaitable
@@ -110,7 +118,7 @@ class Flight:
 
     async def _cancel_all(self) -> None:
         self.drop(0)
-        running = list(self._running)
+        running = [future for future, items in self._running.items() if _arrival(items[0]) is None]
         self._running.clear()
         for future in running:
             future.cancel()
@@ -122,17 +130,19 @@ class Flight:
         found = self.new[:]
         self.new.clear()
         for item in found:
-            future = asyncio.ensure_future(item.awaitable)
-            if future in self._running:
-                # Two fields handed out the same future: each has its own gap.
-                future = asyncio.ensure_future(_again(future))
-            self._running[future] = item
-            future.add_done_callback(self._landed)
+            future = _arrival(item) or asyncio.ensure_future(item.awaitable)
+            waiting = self._running.get(future)
+            if waiting is None:
+                self._running[future] = [item]
+                future.add_done_callback(self._landed)
+            else:
+                # Several fields wait for the same: each has its own gap.
+                waiting.append(item)
 
     def _landed(self, future: asyncio.Future[Any]) -> None:
-        item = self._running.pop(future, None)
+        items = self._running.pop(future, None)
         done = self._done
-        if item is None or done is None or done.done():
+        if items is None or done is None or done.done():
             # Taken away meanwhile, or the answer is known without it: what became of it is nobody's concern.
             if not future.cancelled():
                 future.exception()
@@ -142,18 +152,24 @@ class Flight:
                 # As if the coroutine that awaits everything had been cancelled within.
                 done.cancel()
                 return
-            try:
-                value = future.result()
-            except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
-                self._failed(item, error)
-            else:
-                self._arrived(item, value)
+            self._landing = items[::-1]
+            while self._landing:
+                self._land(self._landing.pop(), future)
             if self.new:
                 self._begin()
             if not self._running:
                 done.set_result(None)
         except BaseException as error:  # noqa: BLE001  (it is raised where the flight is awaited)
             done.set_exception(error)
+
+    def _land(self, item: Pending, future: asyncio.Future[Any]) -> None:
+        awaitable: Any = item.awaitable
+        try:
+            value = future.result() if _arrival(item) is None else awaitable.value()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
+            self._failed(item, error)
+        else:
+            self._arrived(item, value)
 
     def _arrived(self, item: Pending, value: Any) -> None:
         mark = len(self.new)
@@ -184,11 +200,16 @@ class Flight:
         self.executor.collected_errors.add(error, bound.path)
         gone = bound.path.as_list()
         depth = len(gone)
-        for future, other in list(self._running.items()):
-            if other.path.as_list()[:depth] == gone:
+
+        def kept(items: list[Pending]) -> list[Pending]:
+            return [other for other in items if other.path.as_list()[:depth] != gone]
+
+        self._landing = kept(self._landing)
+        for future, items in list(self._running.items()):
+            left = kept(items)
+            if left:
+                self._running[future] = left
+            else:
                 del self._running[future]
-                future.cancel()
-
-
-async def _again(future: asyncio.Future[Any]) -> Any:
-    return await asyncio.shield(future)
+                if _arrival(items[0]) is None:
+                    future.cancel()

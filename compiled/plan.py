@@ -21,7 +21,7 @@ from graphql.execution.collect_fields import FieldDetails, collect_fields, colle
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.language import DirectiveNode
 
-from compiled.bindings import Bindings, Call
+from compiled.bindings import Bindings, Call, OfSource
 from compiled.fields import FieldPlan, Run
 from compiled.selection import compile_selection
 
@@ -94,7 +94,7 @@ class Variant:
             self._records[type_.name] = self.bindings.record(type_)
         return self._records[type_.name]
 
-    def call(self, executor: Any, field: FieldPlan, info: GraphQLResolveInfo[Any]) -> Call | bool:
+    def call(self, executor: Any, field: FieldPlan, info: GraphQLResolveInfo[Any]) -> Call | OfSource | bool:
         """Return how to resolve a field in this execution; False: only graphql-core can, or tell what is wrong."""
         try:
             arguments = get_argument_values(

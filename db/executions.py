@@ -15,6 +15,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    Text,
     Update,
     and_,
     bindparam,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    type_coerce,
     update,
 )
 
@@ -610,25 +612,32 @@ async def census(tx: Transaction) -> list[LiveExecutions]:
 # ------------------------------------------------------------------------------------------------------------ reads
 
 
+def _shown(table: FromClause) -> Select[Any]:
+    answer = type_coerce(table.c.answer, Text()).label(rows.STORED_ANSWER)
+    return select(*(table.c[name] for name in rows.SHOWN_COLUMNS), answer)
+
+
 def _owned(table: FromClause) -> Select[Any]:
     owner = bindparam("owner", type_=ByteText)
-    return select(table).where(select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == owner).exists())
+    return _shown(table).where(select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == owner).exists())
 
 
 def _listed(scope: Scope) -> Listing:
     if scope.owner_id is None:
-        return Listing(select, shape="all")
+        return Listing(_shown, shape="all")
     return Listing(_owned, {"owner": scope.owner_id}, "owned")
 
 
 async def get_many(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[Execution | None]:
     """Executions by id within the scope, in the order asked for."""
-    return await by_ids(tx, executions, _listed(scope), execution_ids, rows.execution)
+    return await by_ids(tx, executions, _listed(scope), execution_ids, rows.shown_execution)
 
 
 async def of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], page: Page) -> list[PageOf[Execution]]:
     """The same page of many jobs' executions, in the order of their numbers."""
-    return await pages_of_parents(tx, executions, _listed(scope), "job_id", job_ids, IN_ORDER, page, rows.execution)
+    return await pages_of_parents(
+        tx, executions, _listed(scope), "job_id", job_ids, IN_ORDER, page, rows.shown_execution
+    )
 
 
 async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[int]:

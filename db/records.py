@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,12 @@ class StoredJson(str):
     """JSON as it is stored: canonical text that nobody has read yet."""
 
     __slots__ = ()
+
+
+def read(kept: JsonValue) -> JsonValue:
+    """What is kept, read where nobody has yet."""
+    value: JsonValue = json.loads(kept) if isinstance(kept, StoredJson) else kept
+    return value
 
 
 class Role(StrEnum):
@@ -215,24 +221,68 @@ class JobNotice:
     failed_criteria: tuple[CriterionResult, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as it stands."""
+def criteria(stored: Any) -> tuple[Criterion, ...]:
+    """Criteria as they were stored."""
+    return tuple(Criterion(**item) for item in stored)
+
+
+def results(stored: Any) -> tuple[CriterionResult, ...]:
+    """Criterion results as they were stored."""
+    return tuple(
+        CriterionResult(
+            criterion=Criterion(**item["criterion"]),
+            verdict=Verdict(item["verdict"]),
+            rationale=item["rationale"],
+            evidence=tuple(item["evidence"]),
+            decided_by=item["decided_by"],
+        )
+        for item in stored
+    )
+
+
+def notice(stored: Any) -> JobNotice | None:
+    """A notice as it was stored."""
+    if stored is None:
+        return None
+    return JobNotice(
+        code=ExecutionOutcome(stored["code"]) if stored["code"] else None,
+        message=stored["message"],
+        retryable=stored["retryable"],
+        failed_criteria=results(stored["failed_criteria"]),
+    )
+
+
+class Job(NamedTuple):
+    """A job as it stands.
+
+    A tuple, like all that is listed by the page; what most lists do not show is made of what is stored when it is
+    asked for.
+    """
 
     id: str
     revision: int
     title: str
     description: str
     input: JsonValue
-    acceptance_criteria: tuple[Criterion, ...]
+    stored_criteria: JsonValue
     status: JobStatus
     result: JsonValue
-    notice: JobNotice | None
+    stored_notice: JsonValue
     agent_id: str | None
     owner: Actor
     latest_execution_id: str | None
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def acceptance_criteria(self) -> tuple[Criterion, ...]:
+        """What an answer must meet."""
+        return criteria(self.stored_criteria)
+
+    @property
+    def notice(self) -> JobNotice | None:
+        """What to know and do after an execution that was not accepted."""
+        return notice(self.stored_notice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +312,8 @@ class PinnedAgent:
     validator: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One press of Execute: what clients see of it."""
+class Execution(NamedTuple):
+    """One press of Execute: what clients see of it. A tuple, like all that is listed by the page."""
 
     id: str
     job_id: str
@@ -275,12 +324,18 @@ class Execution:
     outcome: ExecutionOutcome | None
     requested_by: Actor
     idempotency_key: str
-    answer: JsonValue
+    kept_answer: JsonValue
+    """Unread where it is StoredJson; see `answer`."""
     latest_validation_id: str | None
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     next_retry_at: datetime | None
+
+    @property
+    def answer(self) -> JsonValue:
+        """What the agent answered."""
+        return read(self.kept_answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,9 +455,7 @@ class JobLog(NamedTuple):
     @property
     def payload(self) -> JsonValue:
         """What was sent or received, or what changed."""
-        kept = self.kept_payload
-        read: JsonValue = json.loads(kept) if isinstance(kept, StoredJson) else kept
-        return read
+        return read(self.kept_payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,12 @@ from db.records import (
     StoredJson,
     Validation,
     Verdict,
+    criteria,
+    results,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Row
 
@@ -43,6 +45,13 @@ if TYPE_CHECKING:
 _LOG_TYPES = {member.value: member for member in JobLogType}
 _LOG_STATUSES = {member.value: member for member in JobLogStatus}
 _PAYLOAD_STATES = {member.value: member for member in PayloadState}
+_JOB_STATUSES = {member.value: member for member in JobStatus}
+_MOVES: Mapping[str | None, JobStatus | None] = {None: None, **{member.value: member for member in JobStatus}}
+_EXECUTION_STATES = {member.value: member for member in ExecutionState}
+_OUTCOMES: Mapping[str | None, ExecutionOutcome | None] = {
+    None: None,
+    **{member.value: member for member in ExecutionOutcome},
+}
 
 
 @lru_cache(1_000)
@@ -61,45 +70,14 @@ def criteria_json(criteria: Sequence[Criterion]) -> JsonValue:
     return [asdict(criterion) for criterion in criteria]
 
 
-def criteria(stored: Any) -> tuple[Criterion, ...]:
-    """Criteria as they were stored."""
-    return tuple(Criterion(**item) for item in stored)
-
-
 def results_json(results: Sequence[CriterionResult]) -> JsonValue:
     """Criterion results as they are stored."""
     return [asdict(result) for result in results]
 
 
-def results(stored: Any) -> tuple[CriterionResult, ...]:
-    """Criterion results as they were stored."""
-    return tuple(
-        CriterionResult(
-            criterion=Criterion(**item["criterion"]),
-            verdict=Verdict(item["verdict"]),
-            rationale=item["rationale"],
-            evidence=tuple(item["evidence"]),
-            decided_by=item["decided_by"],
-        )
-        for item in stored
-    )
-
-
 def notice_json(notice: JobNotice | None) -> JsonValue:
     """A notice as it is stored."""
     return None if notice is None else asdict(notice)
-
-
-def notice(stored: Any) -> JobNotice | None:
-    """A notice as it was stored."""
-    if stored is None:
-        return None
-    return JobNotice(
-        code=ExecutionOutcome(stored["code"]) if stored["code"] else None,
-        message=stored["message"],
-        retryable=stored["retryable"],
-        failed_criteria=results(stored["failed_criteria"]),
-    )
 
 
 def agent_change(row: Row[Any]) -> AgentChange:
@@ -144,10 +122,10 @@ def job(row: Row[Any]) -> Job:
         title=row.title,
         description=row.description,
         input=row.input,
-        acceptance_criteria=criteria(row.acceptance_criteria),
-        status=JobStatus(row.status),
+        stored_criteria=row.acceptance_criteria,
+        status=_JOB_STATUSES[row.status],
         result=row.result,
-        notice=notice(row.notice),
+        stored_notice=row.notice,
         agent_id=row.agent_id,
         owner=actor(row.owner_id, row.owner_name, row.owner_role),
         latest_execution_id=row.latest_execution_id,
@@ -158,17 +136,49 @@ def job(row: Row[Any]) -> Job:
 
 def execution(row: Row[Any]) -> Execution:
     """An execution's row, as clients see it."""
+    return _execution(row, row.answer)
+
+
+# What is read of an execution that is only shown: not what it pins, and its answer as the text that is stored.
+SHOWN_COLUMNS = (
+    "id",
+    "job_id",
+    "number",
+    "job_revision",
+    "agent_id",
+    "state",
+    "outcome",
+    "requested_by_id",
+    "requested_by_name",
+    "requested_by_role",
+    "idempotency_key",
+    "latest_validation_id",
+    "queued_at",
+    "started_at",
+    "finished_at",
+    "next_retry_at",
+)
+STORED_ANSWER = "stored_answer"
+
+
+def shown_execution(row: Row[Any]) -> Execution:
+    """A row of SHOWN_COLUMNS and the stored answer."""
+    stored = row.stored_answer
+    return _execution(row, None if stored is None else StoredJson(stored))
+
+
+def _execution(row: Row[Any], answer: JsonValue) -> Execution:
     return Execution(
         id=row.id,
         job_id=row.job_id,
         number=row.number,
         job_revision=row.job_revision,
         agent_id=row.agent_id,
-        state=ExecutionState(row.state),
-        outcome=ExecutionOutcome(row.outcome) if row.outcome else None,
+        state=_EXECUTION_STATES[row.state],
+        outcome=_OUTCOMES[row.outcome],
         requested_by=actor(row.requested_by_id, row.requested_by_name, row.requested_by_role),
         idempotency_key=row.idempotency_key,
-        answer=row.answer,
+        kept_answer=answer,
         latest_validation_id=row.latest_validation_id,
         queued_at=row.queued_at,
         started_at=row.started_at,
@@ -305,12 +315,11 @@ def log(row: Sequence[Any]) -> JobLog:
         None if payload is None else StoredJson(payload),
         _PAYLOAD_STATES[payload_state],
         payload_bytes,
-        JobStatus(from_status) if from_status else None,
-        JobStatus(to_status) if to_status else None,
+        _MOVES[from_status],
+        _MOVES[to_status],
         http_status,
         duration_ms,
         error_code,
         trace_id,
     )
-    # As JobLog(*values), without the call in between.
-    return tuple.__new__(JobLog, values)  # pyright: ignore[reportUnknownMemberType]  (typeshed's tuple leaves it open)
+    return JobLog._make(values)

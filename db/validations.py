@@ -9,6 +9,7 @@ from sqlalchemy import FromClause, Select, and_, bindparam, delete, func, insert
 from db import rows
 from db.models import executions, jobs, validations, validator_replies
 from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents
+from db.records import results
 from db.types import ByteText, now
 
 if TYPE_CHECKING:
@@ -121,10 +122,7 @@ async def compared(
     if scope.owner_id is not None:
         owned = select(jobs.c.id).where(jobs.c.id == executions.c.job_id, jobs.c.owner_id == scope.owner_id)
         statement = statement.where(owned.exists())
-    found = {
-        row.id: (rows.results(row.now), rows.results(row.before or ()))
-        for row in await tx.connection.execute(statement)
-    }
+    found = {row.id: (results(row.now), results(row.before or ())) for row in await tx.connection.execute(statement)}
     return [found.get(execution_id, ((), ())) for execution_id in execution_ids]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 import strawberry
 
 from resolvers.errors import UnauthenticatedError
-from resolvers.loaders import Loaders, Read
+from resolvers.loaders import Loaded, Loaders, Read
 
 if TYPE_CHECKING:
     import asyncio
@@ -65,10 +65,10 @@ class Context:
         return self.viewer
 
     @overload
-    def load(self, read: Read[T], key: str) -> asyncio.Future[T]: ...
+    def load(self, read: Read[T], key: str) -> Loaded[T]: ...
     @overload
-    def load(self, read: Read[T], key: str, then: Callable[[T], R]) -> asyncio.Future[R]: ...
-    def load(self, read: Read[T], key: str, then: Callable[[T], Any] | None = None) -> asyncio.Future[Any]:
+    def load(self, read: Read[T], key: str, then: Callable[[T], R]) -> Loaded[R]: ...
+    def load(self, read: Read[T], key: str, then: Callable[[T], Any] | None = None) -> Loaded[Any]:
         """Read through a loader, see Loaders.load."""
         return self.loaders.load(read, key, then)
 

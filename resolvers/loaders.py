@@ -7,8 +7,8 @@ a subscription, for days.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, overload
+from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,11 +36,45 @@ class Read(Protocol[T_co]):
 class _Batch:
     """One read that is about to be made; equal keys share what was read."""
 
+    __slots__ = ("arrival", "error", "found", "read", "reads")
+
     def __init__(self, read: Read[Any]) -> None:
         self.read = read
         # Kept for as long as the batch is open: until then its identity is its own.
         self.reads = [read]
-        self.waiting: dict[str, list[tuple[asyncio.Future[Any], Callable[[Any], Any] | None]]] = {}
+        self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.found: dict[str, Any] = {}
+        self.error: Exception | None = None
+
+
+class Loaded(Generic[T]):
+    """What a loader will have for one key; whoever executes the operation may wait for the whole batch once."""
+
+    __slots__ = ("_batch", "_key", "_then")
+
+    def __init__(self, batch: _Batch, key: str, then: Callable[[Any], Any] | None) -> None:
+        self._batch = batch
+        self._key = key
+        self._then = then
+
+    @property
+    def arrival(self) -> asyncio.Future[None]:
+        """Done when the batch has been read. It belongs to all who wait for it."""
+        return self._batch.arrival
+
+    def value(self) -> T:
+        """What was read. Raises what reading it raised."""
+        batch = self._batch
+        if batch.error is not None:
+            raise batch.error
+        found = batch.found[self._key]
+        value: T = found if self._then is None else self._then(found)
+        return value
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait for it; who stops waiting does not take it away from the others."""
+        yield from asyncio.shield(self.arrival).__await__()
+        return self.value()
 
 
 class Loaders:
@@ -52,23 +86,17 @@ class Loaders:
         self._running: set[asyncio.Task[None]] = set()
 
     @overload
-    def load(self, read: Read[T], key: str) -> asyncio.Future[T]: ...
+    def load(self, read: Read[T], key: str) -> Loaded[T]: ...
     @overload
-    def load(self, read: Read[T], key: str, then: Callable[[T], R] | None) -> asyncio.Future[R]: ...
-    def load(self, read: Read[Any], key: str, then: Callable[[Any], Any] | None = None) -> asyncio.Future[Any]:
+    def load(self, read: Read[T], key: str, then: Callable[[T], R] | None) -> Loaded[R]: ...
+    def load(self, read: Read[Any], key: str, then: Callable[[Any], Any] | None = None) -> Loaded[Any]:
         """Return what `read(keys)` has for the key, in one call for all keys asked for at this level.
 
-        Reads with equal functions and arguments are one; `then` is what is made of what was read. Each gets a future
-        of its own: one field that is cancelled does not take the answer away from the others.
+        Reads with equal functions and arguments are one; `then` is what is made of what was read.
         """
         batch = self._by_identity.get(id(read)) or self._batch(read)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        waiting = batch.waiting.get(key)
-        if waiting is None:
-            batch.waiting[key] = [(answer, then)]
-        else:
-            waiting.append((answer, then))
-        return answer
+        batch.found[key] = None
+        return Loaded(batch, key, then)
 
     def _batch(self, read: Read[Any]) -> _Batch:
         by = (read.func, read.args, tuple(sorted(read.keywords.items())))
@@ -89,31 +117,9 @@ class Loaders:
         batch = self._open.pop(by)
         for read in batch.reads:
             del self._by_identity[id(read)]
+        keys = list(batch.found)
         try:
-            found = await batch.read(list(batch.waiting))
-            for waiting, value in zip(batch.waiting.values(), found, strict=True):
-                for answer, then in waiting:
-                    _answer(answer, value, then)
+            batch.found = dict(zip(keys, await batch.read(keys), strict=True))
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to those who wait for it)
-            for waiting in batch.waiting.values():
-                for answer, _ in waiting:
-                    _fail(answer, error)
-
-
-def _answer(answer: asyncio.Future[Any], value: Any, then: Callable[[Any], Any] | None) -> None:
-    if answer.done():
-        return
-    if then is not None:
-        try:
-            value = then(value)
-        except Exception as error:  # noqa: BLE001  (it belongs to the one who waits)
-            _fail(answer, error)
-            return
-    answer.set_result(value)
-
-
-def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(error)
-        # Those who waited may have been cancelled meanwhile: then nobody has to hear of it.
-        answer.exception()
+            batch.error = error
+        batch.arrival.set_result(None)

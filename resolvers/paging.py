@@ -74,10 +74,10 @@ def listed(
     cursor_of: Callable[[R], str],
 ) -> Callable[[str], Awaitable[Listed[R]]]:
     """How the page of each parent is had: by its id, together with those of the other parents."""
+    # Not the context: it keeps what is made here, and the two would keep each other.
+    load = context.loaders.load
 
     def of(parent_id: str) -> Awaitable[Listed[R]]:
-        return context.load(
-            read, parent_id, lambda page: Listed(page, cursor_of, lambda: context.load(count, parent_id))
-        )
+        return load(read, parent_id, lambda page: Listed(page, cursor_of, lambda: load(count, parent_id)))
 
     return of

@@ -11,7 +11,7 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
-from compiled import Bindings, Call
+from compiled import Bindings, OfSource
 
 if TYPE_CHECKING:
     import strawberry
@@ -32,8 +32,8 @@ class StrawberryBindings(Bindings):
             return definition.python_name if plain and definition.default_resolver is getattr else None
         return None
 
-    def call(self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]) -> Call | None:
-        """A field's own resolver with converted arguments."""
+    def call(self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]) -> OfSource | None:
+        """A field's own resolver with converted arguments; none of ours asks where in the answer it stands."""
         definition = field.extensions.get(_DEFINITION)
         if not isinstance(definition, StrawberryField) or definition.is_subscription:
             return None
@@ -44,22 +44,29 @@ class StrawberryBindings(Bindings):
             return None
         converter, config = served.schema_converter, served.config
         info_class: Any = config.info_class
+        shown = info_class(_raw_info=info, _field=definition)
         given = convert_arguments(
             dict(arguments),
             definition.arguments,
             scalar_registry=converter.scalar_registry,
             config=config,
-            info=info_class(_raw_info=info, _field=definition),
+            info=shown,
         )
         function = cast("Any", resolver).wrapped_func
         asks = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter, resolver.info_parameter)
         names = tuple(None if parameter is None else parameter.name for parameter in asks)
         if names == (None, None, None, "info"):
-            return lambda _source, info: function(info=info_class(_raw_info=info, _field=definition), **given)
+
+            def of_nothing(_source: object) -> Any:
+                return function(info=shown, **given)
+
+            return OfSource(of_nothing)
         if names == (None, None, "root", "info"):
-            return lambda source, info: function(
-                root=source, info=info_class(_raw_info=info, _field=definition), **given
-            )
+
+            def of_source(source: object) -> Any:
+                return function(root=source, info=shown, **given)
+
+            return OfSource(of_source)
         return None
 
     def record(self, type_: GraphQLObjectType) -> type | None:

@@ -6,13 +6,21 @@ import asyncio
 import enum
 import random
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, GraphQLField, GraphQLObjectType, GraphQLScalarType, GraphQLSchema, build_schema
+from graphql import (
+    GraphQLError,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLScalarType,
+    GraphQLSchema,
+    build_schema,
+)
 
-from compiled import Bindings
+from compiled import Bindings, Call, OfSource
 
 SDL = """
 interface Node { id: ID! name: String }
@@ -82,11 +90,36 @@ class NapRecord(Record):
 RECORDS = {"Cat": CatRecord, "Dog": DogRecord, "Box": BoxRecord, "Nap": NapRecord}
 
 
+KINDS = ("coroutine", "coroutine", "future", "joint", "joint")
+
+
+def raised_or(value: Any) -> Any:
+    if isinstance(value, Trouble):
+        raise value
+    return value
+
+
+@dataclass(eq=False)
+class Joint:
+    """What arrives together with others, as a loader's values do."""
+
+    arrival: asyncio.Future[None]
+    found: Any
+
+    def value(self) -> Any:
+        return raised_or(self.found)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from asyncio.shield(self.arrival).__await__()
+        return self.value()
+
+
 class House:
     """Makes values. `calm` makes fewer of those that go wrong."""
 
     def __init__(self, seed: int, trouble: float, awaited: float) -> None:
         self.seed, self.trouble, self.awaited = seed, trouble, awaited
+        self.arrivals: dict[int, asyncio.Future[None]] = {}
 
     def value(self, record: Record | None, name: str, arguments: object = "") -> Any:
         place = f"{self.seed}/{record.kind if record else 'Query'}/{record.number if record else 0}/{name}/{arguments}"
@@ -99,18 +132,25 @@ class House:
             if value.__class__ is object:
                 raise Trouble(f"{name} was raised")
         if rolls.random() < self.awaited:
-            return self.later(value, rolls.randint(0, 3), rolls.random() < 0.3)
+            return self.later(value, rolls.randint(0, 3), rolls.choice(KINDS))
         return value
 
-    def later(self, value: Any, passes: int, as_future: bool) -> Awaitable[Any]:
+    def later(self, value: Any, passes: int, kind: str) -> Awaitable[Any]:
         async def wait() -> Any:
             for _ in range(passes):
                 await asyncio.sleep(0)
-            if isinstance(value, Trouble):
-                raise value
-            return value
+            return raised_or(value)
 
-        return asyncio.ensure_future(wait()) if as_future else wait()
+        if kind == "joint":
+            return Joint(self.arrival(passes), value)
+        return asyncio.ensure_future(wait()) if kind == "future" else wait()
+
+    def arrival(self, passes: int) -> asyncio.Future[None]:
+        """What all that is asked for meanwhile arrives with."""
+        arrival = self.arrivals.get(passes)
+        if arrival is None or arrival.done():
+            arrival = self.arrivals[passes] = asyncio.ensure_future(asyncio.sleep(0.0001 * passes))
+        return arrival
 
     def make(self, kind: str, rolls: random.Random) -> Record:
         return RECORDS[kind](kind, rolls.randint(0, 50), self)
@@ -122,7 +162,7 @@ class House:
             if roll < self.trouble:
                 found.append(rolls.choice([None, Trouble("an item is broken"), 7]))
             elif roll < self.trouble + self.awaited / 4:
-                found.append(self.later(make(), rolls.randint(0, 2), rolls.random() < 0.3))
+                found.append(self.later(make(), rolls.randint(0, 2), rolls.choice(KINDS)))
             else:
                 found.append(make())
         return tuple(found) if rolls.random() < 0.3 else found
@@ -234,6 +274,15 @@ class HouseBindings(Bindings):
 
     def attribute(self, field: GraphQLField) -> str | None:
         return getattr(field.resolve, "attribute", None)
+
+    def call(
+        self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]
+    ) -> Call | OfSource | None:
+        resolve: Any = field.resolve
+        # What these resolvers ask of an info is the same for all sources. The others stay as they are.
+        if info.field_name in {"mother", "rest", "items", "owner", "cat"}:
+            return OfSource(lambda source: resolve(source, info, **arguments))
+        return None
 
     def record(self, type_: GraphQLObjectType) -> type | None:
         return CatRecord if type_.name == "Cat" else None
