@@ -52,11 +52,9 @@ def upgrade() -> None:
     else:
         for name, event, condition, values in _TRIGGERS:
             op.execute(f"CREATE TRIGGER {name} AFTER {event} ON jobs {condition} BEGIN {_INSERT} {values}; END")
-    for owner in ("owner_id", "''"):
-        grouped = "owner_id, status" if owner == "owner_id" else "status"
-        op.execute(
-            f"INSERT INTO job_counts (owner_id, status, jobs) SELECT {owner}, status, count(*) FROM jobs GROUP BY {grouped}"  # noqa: S608
-        )
+    filled = "INSERT INTO job_counts (owner_id, status, jobs) SELECT"
+    op.execute(f"{filled} owner_id, status, count(*) FROM jobs GROUP BY owner_id, status")
+    op.execute(f"{filled} '', status, sum(jobs) FROM job_counts GROUP BY status")
 
 
 def _make_triggers_of_postgresql() -> None:

@@ -15,7 +15,7 @@ export function useTrend(unit: Unit): TrendPoint[] | undefined {
   const minute = Math.floor(useNow(MINUTE) / MINUTE) * MINUTE;
   const spans = spansUntil(minute, unit);
   const { data } = useQuery({
-    queryKey: ["jobs", "trend", unit, spans.at(-1)?.to.toISOString()],
+    queryKey: ["trend", unit, spans.at(-1)?.to.toISOString()],
     queryFn: async ({ signal }) => {
       const filters = spans.map(({ from, to }, index) => [
         `f${index}`,

@@ -6,8 +6,10 @@ import { onReturn, subscribe } from "./socket";
 import { throttle } from "./throttle";
 
 const REFRESH_MILLISECONDS = 500;
+/** The chart counts all jobs of its time, which may be many: where much happens it follows at leisure. */
+const REDRAW_MILLISECONDS = 10_000;
 
-/** Keeps all lists of jobs up to date: each status change has them read again. */
+/** Keeps all lists of jobs up to date, and the chart: each status change has them read again. */
 export function useJobsFeed(after: string | undefined): Connection {
   const queries = useQueryClient();
   const [connection, setConnection] = useState<Connection>("connecting");
@@ -16,7 +18,13 @@ export function useJobsFeed(after: string | undefined): Connection {
 
   useEffect(() => {
     if (start === undefined) return;
-    const refresh = throttle(() => void queries.invalidateQueries({ queryKey: ["jobs"] }), REFRESH_MILLISECONDS);
+    const read = (key: string) => () => void queries.invalidateQueries({ queryKey: [key] });
+    const refreshLists = throttle(read("jobs"), REFRESH_MILLISECONDS);
+    const redraw = throttle(read("trend"), REDRAW_MILLISECONDS);
+    const refresh = () => {
+      refreshLists();
+      redraw();
+    };
     const feed: Feed<{ cursor: string }> = {
       subscribe: (cursor, sink) =>
         subscribe(
@@ -37,7 +45,8 @@ export function useJobsFeed(after: string | undefined): Connection {
     const stop = follow(feed, start, { received: refresh, moved: setConnection });
     return () => {
       stop();
-      refresh.cancel();
+      refreshLists.cancel();
+      redraw.cancel();
     };
   }, [queries, start]);
 
