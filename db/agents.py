@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import FromClause, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import FromClause, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from db import rows
 from db.models import agent_changes, agent_slots, agents
-from db.paging import Key, Listing, by_ids, count_of_list, counts_of_parents, page_of_list, pages_of_parents
-from db.types import in_seconds, now
+from db.paging import Key, Listing, by_ids, count_of_list, counts_of_parents, page_of_list, pages_of_parents, prepared
+from db.types import Id, in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,8 @@ async def reseal(tx: Transaction, agent_id: str, secret: str | None, previous_se
 
 async def get(tx: Transaction, agent_id: str) -> Agent | None:
     """One agent."""
-    row = (await tx.connection.execute(select(agents).where(agents.c.id == agent_id))).one_or_none()
+    statement = prepared(tx, "an agent", lambda: select(agents).where(agents.c.id == bindparam("key", type_=Id)))
+    row = await tx.fetch_one(statement, {"key": agent_id})
     return None if row is None else rows.agent(row)
 
 

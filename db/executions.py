@@ -7,12 +7,15 @@ stale owner that wakes up changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Executable,
     FromClause,
+    Insert,
     Integer,
     Select,
     Text,
@@ -22,6 +25,8 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    literal_column,
+    null,
     or_,
     select,
     type_coerce,
@@ -30,23 +35,34 @@ from sqlalchemy import (
 
 from db import rows
 from db.models import agent_slots, agents, executions, jobs
-from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents, prepared
-from db.records import ExecutionOutcome, ExecutionState, LiveExecutions
+from db.paging import (
+    Key,
+    Listing,
+    by_ids,
+    counts_of_parents,
+    id_values,
+    ids_in,
+    ids_parameter,
+    pages_of_parents,
+    prepared,
+)
+from db.prepared import given, new
+from db.records import Execution, ExecutionOutcome, ExecutionState, LiveExecutions, Run
 from db.types import ByteText, Id, in_seconds, now
+
+N = TypeVar("N", int, float)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from db.records import (
         Actor,
-        Execution,
         Job,
         JsonValue,
         Page,
         PageOf,
         PinnedAgent,
         PinnedJob,
-        Run,
         Scope,
     )
     from db.session import Transaction
@@ -56,7 +72,17 @@ FIRST_FENCE = 1
 # Owns, in place of a process, what was handed to a workflow engine and is not being worked on just now.
 HANDED_OVER = "handed over"
 IN_ORDER = Key(("number",))
-_LIVE = executions.c.state != ExecutionState.FINISHED
+_NOT_BEGUN: Mapping[str, Any] = {
+    "takeovers": 0,
+    "agent_tries": 0,
+    "agent_responded": False,
+    "answered": False,
+    "validation_round": 0,
+    "validator_calls": 0,
+    "validator_tries": 0,
+}
+# In the text, not as a parameter: so that the index of the few live ones serves every plan.
+_LIVE = executions.c.state != literal_column(f"'{ExecutionState.FINISHED.value}'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,36 +119,69 @@ async def create(
     without, any process of its runner may claim it.
     """
     owner, lease_seconds = lease or (None, 0.0)
-    statement = insert(executions).values(
-        id=execution_id,
-        job_id=job.id,
-        number=number,
-        state=ExecutionState.QUEUED,
-        trace_id=trace_id,
+    fence = 0 if owner is None else FIRST_FENCE
+    values: dict[str, Any] = {
+        "id": execution_id,
+        "job_id": job.id,
+        "number": number,
+        "state": ExecutionState.QUEUED,
+        "trace_id": trace_id,
+        "runner": runner,
+        "lease_owner": owner,
+        "fence": fence,
+        "job_revision": job.revision,
+        "agent_id": pinned_agent.id,
+        "pinned_job": rows.pinned_job_json(pinned_job),
+        "pinned_agent": rows.pinned_agent_json(pinned_agent),
+        "previous_execution_id": previous_execution_id,
+        "status_before": job.status,
+        "result_before": job.result,
+        "idempotency_key": idempotency_key,
+        "validation_seed": validation_seed,
+        **_NOT_BEGUN,
+        **rows.actor_columns("requested_by", requested_by),
+    }
+
+    def build() -> Insert:
+        made = insert(executions).values(queued_at=now(), claimable_at=in_seconds("lease"), **new(executions, values))
+        return made.returning(executions.c.queued_at)
+
+    row = await tx.fetch_one(prepared(tx, "an execution", build), {**given(values), "lease": float(lease_seconds)})
+    return Run(
+        execution=Execution(
+            id=execution_id,
+            job_id=job.id,
+            number=number,
+            job_revision=job.revision,
+            agent_id=pinned_agent.id,
+            state=ExecutionState.QUEUED,
+            outcome=None,
+            requested_by=requested_by,
+            idempotency_key=idempotency_key,
+            answer=None,
+            latest_validation_id=None,
+            queued_at=row.queued_at,
+            started_at=None,
+            finished_at=None,
+            next_retry_at=None,
+        ),
         runner=runner,
-        lease_owner=owner,
-        claimable_at=in_seconds(lease_seconds),
-        fence=0 if owner is None else FIRST_FENCE,
-        takeovers=0,
-        job_revision=job.revision,
-        agent_id=pinned_agent.id,
-        pinned_job=rows.pinned_job_json(pinned_job),
-        pinned_agent=rows.pinned_agent_json(pinned_agent),
+        fence=fence,
+        job=pinned_job,
+        agent=pinned_agent,
         previous_execution_id=previous_execution_id,
         status_before=job.status,
         result_before=job.result,
-        idempotency_key=idempotency_key,
-        agent_tries=0,
-        agent_responded=False,
-        answered=False,
-        validation_round=0,
+        request_digest=None,
         validation_seed=validation_seed,
-        validator_calls=0,
-        validator_tries=0,
-        queued_at=now(),
-        **rows.actor_columns("requested_by", requested_by),
+        validation_deadline=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+        cost_usd=None,
+        earlier_cost_usd=None,
+        trace_id=trace_id,
+        **_NOT_BEGUN,
     )
-    return rows.run((await tx.connection.execute(statement.returning(executions))).one())
 
 
 async def _one(tx: Transaction, statement: Executable) -> Run | None:
@@ -171,57 +230,54 @@ async def _advance(
     execution_id: str,
     held_fence: int,
     values: Mapping[str, Any],
-    expressions: Callable[[], Mapping[str, Any]] = dict[str, Any],
+    expressions: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
     /,
+    *,
+    returning: Sequence[str] = ("fence",),
     **parameters: Any,
-) -> Run | None:
-    """Compare and set: change a live execution if its fence is still the one held, else None.
+) -> Any:
+    """Compare and set: change a live execution if its fence is still the one held; the row as changed, else None.
 
-    Columns are set to values, or to SQL expressions, which are always the same for the same columns and may have
-    `parameters`.
+    Columns are set to values, or to SQL expressions, made when a statement of that shape is first built: for the same
+    columns they are always the same, and they may have `parameters`.
     """
-    moved = expressions()
+    held = {"id": execution_id, "fence": held_fence}
 
     def build() -> Update:
-        held = (
-            executions.c.id == bindparam("held_id", type_=Id),
-            executions.c.fence == bindparam("held_fence", type_=Integer()),
-            _LIVE,
-        )
-        new = {name: bindparam(f"new_{name}", type_=executions.c[name].type) for name in values}
-        return update(executions).where(*held).values({**new, **moved}).returning(executions)
+        same = [executions.c[name] == parameter for name, parameter in new(executions, held, "held").items()]
+        moved = {name: make() for name, make in expressions.items()}
+        changed = update(executions).where(*same, _LIVE).values({**new(executions, values), **moved})
+        return changed.returning(*(executions.c[name] for name in returning))
 
-    shape = ("advance", *values, "by", *moved)
-    new = {f"new_{name}": value for name, value in values.items()}
-    held = {"held_id": execution_id, "held_fence": held_fence}
-    row = await tx.fetch_one(prepared(tx, shape, build), {**held, **new, **parameters})
-    return None if row is None else rows.run(row)
+    statement = prepared(tx, ("advance", *values, "by", *expressions, "giving", *returning), build)
+    return await tx.fetch_one(statement, {**given(held, "held"), **given(values), **parameters})
 
 
-async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> Run | None:
-    """The agent is about to be sent a request; None where the fence was raised."""
-    return await _advance(
+async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> bool:
+    """The agent is about to be sent a request; False where the fence was raised."""
+    advanced = await _advance(
         tx,
         execution_id,
         fence,
         {"state": ExecutionState.CALLING_AGENT, "agent_responded": False, "request_digest": request_digest},
-        lambda: {
-            "started_at": func.coalesce(executions.c.started_at, now()),
-            "agent_tries": executions.c.agent_tries + 1,
+        {
+            "started_at": lambda: func.coalesce(executions.c.started_at, now()),
+            "agent_tries": lambda: executions.c.agent_tries + 1,
         },
     )
+    return advanced is not None
 
 
-async def not_answered(tx: Transaction, execution_id: str, fence: int, *, responded: bool) -> Run | None:
-    """The request brought no usable answer, though maybe a complete response; None where the fence was raised."""
-    return await _advance(tx, execution_id, fence, {"agent_responded": responded})
+async def not_answered(tx: Transaction, execution_id: str, fence: int, *, responded: bool) -> bool:
+    """The request brought no usable answer, though maybe a complete response; False where the fence was raised."""
+    return await _advance(tx, execution_id, fence, {"agent_responded": responded}) is not None
 
 
 async def keep_answer(
     tx: Transaction, execution_id: str, fence: int, answer: JsonValue, deadline_seconds: float
-) -> Run | None:
-    """Keep the whole answer and start the clock of its validation; None where the fence was raised."""
-    return await _advance(
+) -> bool:
+    """Keep the whole answer and start the clock of its validation; False where the fence was raised."""
+    advanced = await _advance(
         tx,
         execution_id,
         fence,
@@ -232,20 +288,10 @@ async def keep_answer(
             "answer": answer,
             "validation_round": 1,
         },
-        lambda: {"validation_deadline": in_seconds("deadline")},
+        {"validation_deadline": lambda: in_seconds("deadline")},
         deadline=float(deadline_seconds),
     )
-
-
-async def asking(tx: Transaction, execution_id: str, fence: int) -> Run | None:
-    """A validator is about to be asked; None where the fence was raised."""
-    return await _advance(
-        tx,
-        execution_id,
-        fence,
-        {"state": ExecutionState.VALIDATING, "next_retry_at": None},
-        lambda: {"validator_calls": executions.c.validator_calls + 1},
-    )
+    return advanced is not None
 
 
 async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
@@ -253,43 +299,72 @@ async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
     return await _advance(tx, execution_id, fence, {"fence": fence}) is not None
 
 
-async def spent(
-    tx: Transaction,
-    execution_id: str,
-    fence: int,
-    *,
-    prompt_tokens: int | None,
-    completion_tokens: int | None,
-    cost_usd: float | None,
-) -> Run | None:
-    """Add what a call of the validator cost; None where the fence was raised."""
-    amounts = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost_usd": cost_usd}
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a validator's calls cost, in tokens and US dollars; None where nobody knows."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            _sum(self.prompt_tokens, other.prompt_tokens),
+            _sum(self.completion_tokens, other.completion_tokens),
+            _sum(self.cost_usd, other.cost_usd),
+        )
+
+
+def _sum(one: N | None, other: N | None) -> N | None:
+    return one if other is None else other if one is None else one + other
+
+
+NOTHING = Spent()
+_SPENT = ("prompt_tokens", "completion_tokens", "cost_usd")
+
+
+def _added(name: str) -> ColumnElement[Any]:
+    return func.coalesce(executions.c[name], 0) + bindparam(f"add_{name}", type_=executions.c[name].type)
+
+
+def _adding(calls: int, spent: Spent) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+    """What is added to which column, and the parameters of that."""
+    amounts = {"validator_calls": calls or None, **{name: getattr(spent, name) for name in _SPENT}}
     known = {name: amount for name, amount in amounts.items() if amount is not None}
-
-    def added() -> dict[str, Any]:
-        return {
-            name: func.coalesce(executions.c[name], 0) + bindparam(f"add_{name}", type_=executions.c[name].type)
-            for name in known
-        }
-
-    parameters = {f"add_{name}": amount for name, amount in known.items()}
-    return await _advance(tx, execution_id, fence, {"fence": fence}, added, **parameters)
+    return {name: partial(_added, name) for name in known}, given(known, "add")
 
 
-async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> Run | None:
-    """Let go of the execution until it is due again; None where the fence was raised."""
-    return await _advance(
+async def asking(tx: Transaction, execution_id: str, fence: int, *, calls: int = 1, spent: Spent = NOTHING) -> bool:
+    """A validator is about to be asked, and so many requests are logged; False where the fence was raised.
+
+    `spent` is what the calls before it cost.
+    """
+    added, parameters = _adding(calls, spent)
+    values = {"state": ExecutionState.VALIDATING, "next_retry_at": None}
+    return await _advance(tx, execution_id, fence, values, added, **parameters) is not None
+
+
+async def asked(tx: Transaction, execution_id: str, fence: int, *, calls: int = 0, spent: Spent = NOTHING) -> bool:
+    """Count requests that were logged and what calls cost; False where the fence was raised."""
+    added, parameters = _adding(calls, spent)
+    return await _advance(tx, execution_id, fence, {"fence": fence}, added, **parameters) is not None
+
+
+async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> bool:
+    """Let go of the execution until it is due again; False where the fence was raised."""
+    advanced = await _advance(
         tx,
         execution_id,
         fence,
         {"state": ExecutionState.WAITING_RETRY, "lease_owner": None},
-        lambda: {
-            "next_retry_at": in_seconds("delay"),
-            "claimable_at": in_seconds("delay"),
-            "validator_tries": executions.c.validator_tries + 1,
+        {
+            "next_retry_at": lambda: in_seconds("delay"),
+            "claimable_at": lambda: in_seconds("delay"),
+            "validator_tries": lambda: executions.c.validator_tries + 1,
         },
         delay=float(delay_seconds),
     )
+    return advanced is not None
 
 
 async def retry_now(tx: Transaction, execution_id: str, fence: int) -> Run | None:
@@ -308,9 +383,23 @@ async def retry_now(tx: Transaction, execution_id: str, fence: int) -> Run | Non
     return await _one(tx, statement)
 
 
-async def finish(tx: Transaction, execution_id: str, fence: int, outcome: ExecutionOutcome) -> Run | None:
-    """End a live execution under its fence; whoever still works on it finds the fence raised."""
-    return await _advance(
+async def finish(
+    tx: Transaction,
+    execution_id: str,
+    fence: int,
+    outcome: ExecutionOutcome,
+    *,
+    validation_id: str | None = None,
+    calls: int = 0,
+    spent: Spent = NOTHING,
+) -> Spent | None:
+    """End a live execution under its fence: with the validation that decided it, if one did, and its last calls.
+
+    Whoever still works on it finds the fence raised. Returns what this round of validating cost altogether; None
+    where the fence was raised before.
+    """
+    added, parameters = _adding(calls, spent)
+    row = await _advance(
         tx,
         execution_id,
         fence,
@@ -321,9 +410,13 @@ async def finish(tx: Transaction, execution_id: str, fence: int, outcome: Execut
             "lease_owner": None,
             "claimable_at": None,
             "fence": fence + 1,
+            **({} if validation_id is None else {"latest_validation_id": validation_id}),
         },
-        lambda: {"finished_at": now()},
+        {"finished_at": now, **added},
+        returning=_SPENT,
+        **parameters,
     )
+    return None if row is None else Spent(*row)
 
 
 async def reopen(
@@ -369,8 +462,12 @@ async def reopen(
 
 async def claim(tx: Transaction, execution_id: str, owner: str, lease_seconds: float) -> Claimed | None:
     """Claim one execution that is due or handed over, or None where it is not, or its agent has no free slot."""
-    due = or_(executions.c.claimable_at <= now(), executions.c.lease_owner == HANDED_OVER)
-    found = await _claim(tx, owner, lease_seconds, 1, executions.c.id == execution_id, due)
+
+    def which() -> ColumnElement[bool]:
+        due = or_(executions.c.claimable_at <= now(), executions.c.lease_owner == HANDED_OVER)
+        return and_(executions.c.id == bindparam("key", type_=Id), due)
+
+    found = await _claim(tx, "one", owner, lease_seconds, 1, which, key=execution_id)
     return found[0] if found else None
 
 
@@ -381,11 +478,15 @@ async def hand_over(tx: Transaction, runner: str, seconds: float, patience_secon
     time, and what has been due for longer than the engine's patience: it wakes by itself what waits for a validator.
     Handed over, it is not due again for `seconds`.
     """
-    nobodys = and_(executions.c.state != ExecutionState.WAITING_RETRY, executions.c.lease_owner.is_(None))
-    not_begun = executions.c.lease_owner == HANDED_OVER
-    lost = executions.c.claimable_at <= in_seconds(-patience_seconds)
-    which = and_(executions.c.runner == runner, or_(nobodys, not_begun, lost))
-    return await _claim(tx, HANDED_OVER, seconds, limit, which)
+
+    def which() -> ColumnElement[bool]:
+        nobodys = and_(executions.c.state != ExecutionState.WAITING_RETRY, executions.c.lease_owner.is_(None))
+        not_begun = executions.c.lease_owner == HANDED_OVER
+        lost = executions.c.claimable_at <= in_seconds("past")
+        return and_(_of_runner(), _due(), or_(nobodys, not_begun, lost))
+
+    parameters = {"runner": runner, "past": -float(patience_seconds)}
+    return await _claim(tx, "hand over", HANDED_OVER, seconds, limit, which, **parameters)
 
 
 async def take_back(tx: Transaction, execution_ids: Sequence[str]) -> None:
@@ -436,115 +537,139 @@ async def claim_due(
     `running` are those that the owner works on: a busy process that is late with its leases does not take them from
     itself, nor what it has just committed and not yet begun. What it lost altogether it finds two leases later.
     """
-    others = or_(
-        executions.c.lease_owner.is_(None),
-        executions.c.lease_owner != owner,
-        executions.c.claimable_at <= in_seconds(-2 * lease_seconds),
-    )
-    which = and_(executions.c.runner == runner, executions.c.id.not_in(ids_in(tx, running)), others)
-    return await _claim(tx, owner, lease_seconds, limit, which)
+
+    def which() -> ColumnElement[bool]:
+        others = or_(
+            executions.c.lease_owner.is_(None),
+            executions.c.lease_owner != bindparam("owner", type_=Text()),
+            executions.c.claimable_at <= in_seconds("past"),
+        )
+        not_running = executions.c.id.not_in(select(ids_parameter(postgresql=tx.postgresql).c.value))
+        return and_(_of_runner(), _due(), not_running, others)
+
+    parameters = {"runner": runner, "past": -2 * float(lease_seconds), "ids": id_values(tx, running)}
+    return await _claim(tx, "due", owner, lease_seconds, limit, which, **parameters)
+
+
+def _of_runner() -> ColumnElement[bool]:
+    return executions.c.runner == bindparam("runner", type_=executions.c.runner.type)
+
+
+def _due() -> ColumnElement[bool]:
+    return executions.c.claimable_at <= now()
 
 
 async def _claim(
     tx: Transaction,
+    shape: str,
     owner: str,
     lease_seconds: float,
     limit: int,
-    which: ColumnElement[bool],
-    due_when: ColumnElement[bool] | None = None,
+    which: Callable[[], ColumnElement[bool]],
+    **parameters: Any,
 ) -> list[Claimed]:
-    has_slot = select(agent_slots.c.number).where(agent_slots.c.execution_id == executions.c.id).exists()
-    free_slot = (
-        select(agent_slots.c.number)
-        .join(agents, agents.c.id == agent_slots.c.agent_id)
-        .where(
-            agent_slots.c.agent_id == executions.c.agent_id,
-            agent_slots.c.execution_id.is_(None),
-            agent_slots.c.number <= agents.c.max_concurrent_executions,
+    """Claim those of the live executions that are meant, and have or find a slot if they need one.
+
+    `which` has `parameters`, and is always the same for a shape.
+    """
+
+    def candidates() -> Select[Any, Any, Any, Any, Any]:
+        has_slot = select(agent_slots.c.number).where(agent_slots.c.execution_id == executions.c.id).exists()
+        free_slot = (
+            select(agent_slots.c.number)
+            .join(agents, agents.c.id == agent_slots.c.agent_id)
+            .where(
+                agent_slots.c.agent_id == executions.c.agent_id,
+                agent_slots.c.execution_id.is_(None),
+                agent_slots.c.number <= agents.c.max_concurrent_executions,
+            )
+            .exists()
         )
-        .exists()
-    )
-    due = (
-        select(
-            executions.c.id,
-            executions.c.agent_id,
-            executions.c.state,
-            executions.c.lease_owner,
-            has_slot.label("has_slot"),
+        columns = (executions.c.id, executions.c.agent_id, executions.c.state, executions.c.lease_owner)
+        return (
+            select(*columns, has_slot.label("has_slot"))
+            .where(which(), _LIVE, or_(executions.c.state != ExecutionState.QUEUED, has_slot, free_slot))
+            .order_by(executions.c.claimable_at)
+            .limit(bindparam("size", type_=Integer()))
+            .with_for_update(skip_locked=True, of=executions)
         )
-        .where(
-            which,
-            _LIVE,
-            executions.c.claimable_at <= now() if due_when is None else due_when,
-            or_(executions.c.state != ExecutionState.QUEUED, has_slot, free_slot),
-        )
-        .order_by(executions.c.claimable_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=executions)
-    )
+
+    parameters = {**parameters, "owner": owner, "size": limit}
     ready: dict[str, tuple[bool, bool]] = {}
-    for row in (await tx.connection.execute(due)).all():
+    for row in await tx.fetch(prepared(tx, ("claim", shape), candidates), parameters):
         queued = row.state == ExecutionState.QUEUED
         if queued and not row.has_slot and not await take_slot(tx, row.agent_id, row.id):
             continue
         ready[row.id] = queued, row.lease_owner not in {None, HANDED_OVER}
     if not ready:
         return []
-    statement = (
-        update(executions)
-        .where(executions.c.id.in_(ids_in(tx, list(ready))))
-        .values(
-            lease_owner=owner,
-            claimable_at=in_seconds(lease_seconds),
-            fence=executions.c.fence + 1,
-            # Nobody was interrupted where nobody had it.
-            takeovers=executions.c.takeovers
-            + case((or_(executions.c.lease_owner.is_(None), executions.c.lease_owner == HANDED_OVER), 0), else_=1),
+
+    def claimed() -> Update:
+        nobodys = or_(executions.c.lease_owner.is_(None), executions.c.lease_owner == HANDED_OVER)
+        return (
+            update(executions)
+            .where(executions.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value)))
+            .values(
+                lease_owner=bindparam("owner", type_=Text()),
+                claimable_at=in_seconds("lease"),
+                fence=executions.c.fence + 1,
+                # Nobody was interrupted where nobody had it.
+                takeovers=executions.c.takeovers + case((nobodys, 0), else_=1),
+            )
+            .returning(executions.c.id, executions.c.fence)
         )
-        .returning(executions.c.id, executions.c.fence)
-    )
-    fences = {row.id: row.fence for row in await tx.connection.execute(statement)}
+
+    taken = {"ids": id_values(tx, list(ready)), "owner": owner, "lease": float(lease_seconds)}
+    fences = {row.id: row.fence for row in await tx.fetch(prepared(tx, "claimed", claimed), taken)}
     return [Claimed(execution_id, fences[execution_id], *facts) for execution_id, facts in ready.items()]
 
 
 async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
     """Take a free slot of the agent for the execution; False where there is none. Waits for nobody."""
-    held = agent_slots.alias("held")
-    beyond_maximum = (
-        select(func.count())
-        .select_from(held.join(agents, agents.c.id == held.c.agent_id))
-        .where(
-            held.c.agent_id == agent_id,
-            held.c.number > agents.c.max_concurrent_executions,
-            held.c.execution_id.is_not(None),
+
+    def build() -> Update:
+        agent = bindparam("agent", type_=Id)
+        held = agent_slots.alias("held")
+        beyond_maximum = (
+            select(func.count())
+            .select_from(held.join(agents, agents.c.id == held.c.agent_id))
+            .where(
+                held.c.agent_id == agent,
+                held.c.number > agents.c.max_concurrent_executions,
+                held.c.execution_id.is_not(None),
+            )
         )
-    )
-    free = (
-        select(agent_slots.c.number)
-        .join(agents, agents.c.id == agent_slots.c.agent_id)
-        .where(
-            agent_slots.c.agent_id == agent_id,
-            agent_slots.c.number <= agents.c.max_concurrent_executions,
-            agent_slots.c.execution_id.is_(None),
+        free = (
+            select(agent_slots.c.number)
+            .join(agents, agents.c.id == agent_slots.c.agent_id)
+            .where(
+                agent_slots.c.agent_id == agent,
+                agent_slots.c.number <= agents.c.max_concurrent_executions,
+                agent_slots.c.execution_id.is_(None),
+            )
+            .order_by(agent_slots.c.number)
+            # The maximum was lowered, and some above it are still under way: each leaves one free slot unused.
+            .offset(beyond_maximum.scalar_subquery())
+            .limit(1)
+            .with_for_update(skip_locked=True, of=agent_slots)
         )
-        .order_by(agent_slots.c.number)
-        # The maximum was lowered, and some above it are still under way: each leaves one free slot unused.
-        .offset(beyond_maximum.scalar_subquery())
-        .limit(1)
-        .with_for_update(skip_locked=True, of=agent_slots)
-    )
-    statement = (
-        update(agent_slots)
-        .where(agent_slots.c.agent_id == agent_id, agent_slots.c.number == free.scalar_subquery())
-        .values(execution_id=execution_id)
-    )
-    return (await tx.connection.execute(statement)).rowcount == 1
+        taken = update(agent_slots).where(
+            agent_slots.c.agent_id == agent, agent_slots.c.number == free.scalar_subquery()
+        )
+        return taken.values(execution_id=bindparam("execution", type_=Id)).returning(agent_slots.c.number)
+
+    values = {"agent": agent_id, "execution": execution_id}
+    return await tx.fetch_one(prepared(tx, "take a slot", build), values) is not None
 
 
 async def free_slot(tx: Transaction, execution_id: str) -> None:
     """Give the execution's slot back, if it holds one."""
-    statement = update(agent_slots).where(agent_slots.c.execution_id == execution_id).values(execution_id=None)
-    await tx.connection.execute(statement)
+
+    def build() -> Update:
+        held = agent_slots.c.execution_id == bindparam("key", type_=Id)
+        return update(agent_slots).where(held).values(execution_id=null())
+
+    await tx.fetch(prepared(tx, "free a slot", build), {"key": execution_id})
 
 
 async def renew(tx: Transaction, owner: str, execution_ids: Sequence[str], lease_seconds: float) -> set[str]:
@@ -568,11 +693,6 @@ async def release(tx: Transaction, owner: str) -> int:
     return (await tx.connection.execute(statement)).rowcount
 
 
-async def judged_by(tx: Transaction, execution_id: str, fence: int, validation_id: str) -> Run | None:
-    """Point the execution at its newest validation; None where the fence was raised."""
-    return await _advance(tx, execution_id, fence, {"latest_validation_id": validation_id})
-
-
 async def validation_seconds_left(tx: Transaction, execution_id: str) -> float:
     """How long until the execution's validation deadline; negative once it has passed."""
     statement = select(executions.c.validation_deadline, now()).where(executions.c.id == execution_id)
@@ -583,17 +703,36 @@ async def validation_seconds_left(tx: Transaction, execution_id: str) -> float:
 
 async def queued_beyond(tx: Transaction, limit: int) -> bool:
     """Whether at least `limit` executions wait for their turn."""
-    # "Live" says no more than "queued" does, but is what the index of the few live ones among all has.
-    queued = select(executions.c.id).where(executions.c.state == ExecutionState.QUEUED, _LIVE)
-    some = queued.limit(limit).subquery()
-    return (await tx.connection.execute(select(func.count()).select_from(some))).scalar_one() >= limit
+
+    def build() -> Select[Any]:
+        # "Live" says no more than "queued" does, but is what the index of the few live ones among all has.
+        queued = select(executions.c.id).where(executions.c.state == ExecutionState.QUEUED, _LIVE)
+        some = queued.limit(bindparam("size", type_=Integer())).subquery()
+        return select(func.count().label("rows")).select_from(some)
+
+    waiting: int = (await tx.fetch_one(prepared(tx, "queued", build), {"size": limit}))[0]
+    return waiting >= limit
 
 
 async def next_due_seconds(tx: Transaction, runner: str) -> float | None:
     """How long until the next execution of a runner may be claimed; None where none is live."""
-    statement = select(func.min(executions.c.claimable_at), now()).where(_LIVE, executions.c.runner == runner)
-    earliest, present = (await tx.connection.execute(statement)).one()
+
+    def build() -> Select[Any, Any]:
+        earliest = func.min(executions.c.claimable_at)
+        return select(earliest.label("earliest"), now().label("present")).where(_LIVE, _of_runner())
+
+    earliest, present = await tx.fetch_one(prepared(tx, "next due", build), {"runner": runner})
     return None if earliest is None else max(0.0, (earliest - present).total_seconds())
+
+
+async def state(tx: Transaction, execution_id: str) -> ExecutionState | None:
+    """An execution's state, and nothing else of it."""
+
+    def build() -> Select[Any]:
+        return select(executions.c.state).where(executions.c.id == bindparam("key", type_=Id))
+
+    row = await tx.fetch_one(prepared(tx, "state", build), {"key": execution_id})
+    return None if row is None else ExecutionState(row.state)
 
 
 async def census(tx: Transaction) -> list[LiveExecutions]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, Text, func, literal_column, select, text
 
 from db.models import job_logs
 from db.paging import prepared
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NAMESPACE = 0x5160
 
 _DRAWN = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END"
-_ANNOUNCE = text(f"SELECT pg_advisory_xact_lock_shared({_NAMESPACE << 48} | {_DRAWN}) FROM job_logs_seq_seq")  # noqa: S608
+_ANNOUNCE = f"SELECT pg_advisory_xact_lock_shared({_NAMESPACE << 48} | {_DRAWN}) FROM job_logs_seq_seq"  # noqa: S608
 _DRAWN_NOW = text(f"SELECT {_DRAWN} FROM job_logs_seq_seq")  # noqa: S608
 _LOWEST_ANNOUNCED = text(
     f"""
@@ -38,7 +38,12 @@ _LOWEST_ANNOUNCED = text(
 async def announce(tx: Transaction) -> None:
     """Say that this transaction may append to a log; before it draws a number."""
     if tx.postgresql:
-        await tx.fetch(prepared(tx, "announce", lambda: _ANNOUNCE), {})
+        await tx.fetch(prepared(tx, "announce", lambda: text(_ANNOUNCE)), {})
+
+
+def announcement() -> ColumnElement[str]:
+    """The same as a column of a statement that is executed anyway, of which it makes a row: PostgreSQL's."""
+    return literal_column(f"({_ANNOUNCE})", Text()).label("announced")
 
 
 async def watermark(tx: Transaction) -> int:

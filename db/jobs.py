@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, func, insert, or_, select, update
 
 from db import job_counts, rows
-from db.feed import announce
+from db.feed import announce, announcement
 from db.models import executions, jobs
 from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared
+from db.prepared import given, new
 from db.records import JobFilter, JobOrderField, JobStatus, OrderDirection
 from db.types import ByteText, Id, in_seconds, now
 
@@ -71,45 +72,30 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     Every transaction that appends to a job's log takes this lock first: so a job's entries commit in the order of
     their numbers.
     """
-    await announce(tx)
-    statement = prepared(
-        tx, "lock a job", lambda: select(jobs).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update()
-    )
-    row = await tx.fetch_one(statement, {"key": job_id})
+
+    def build() -> Select[Any]:
+        locked = select(jobs).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
+        return locked.add_columns(announcement()) if tx.postgresql else locked
+
+    row = await tx.fetch_one(prepared(tx, "lock a job", build), {"key": job_id})
     return None if row is None else rows.job(row)
 
 
 async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
     """Compare and set: change the job if its status and revision are still those of `job`, else None."""
-    for name, encode in _COLUMNS.items():
-        if name in values:
-            values[name] = encode(values[name])
     moves = "status" in values and values["status"] is not job.status
+    old = {"id": job.id, "status": job.status, "revision": job.revision}
 
     def build() -> Update:
-        same = [
-            jobs.c[name] == bindparam(f"old_{name}", type_=jobs.c[name].type) for name in ("id", "status", "revision")
-        ]
-        new: dict[str, Any] = {name: bindparam(f"new_{name}", type_=jobs.c[name].type) for name in values}
-        if moves:
-            new["status_since"] = now()
-        return update(jobs).where(*same).values(updated_at=now(), **new).returning(jobs)
+        same = [jobs.c[name] == parameter for name, parameter in new(jobs, old, "old").items()]
+        moved = {"status_since": now()} if moves else {}
+        changed = update(jobs).where(*same).values(updated_at=now(), **moved, **new(jobs, values))
+        return changed.returning(jobs.c.updated_at)
 
-    old = {"old_id": job.id, "old_status": job.status, "old_revision": job.revision}
-    new = {f"new_{name}": value for name, value in values.items()}
-    row = await tx.fetch_one(prepared(tx, ("change a job", moves, *values), build), old | new)
-    return None if row is None else rows.job(row)
-
-
-async def next_execution_number(tx: Transaction, job_id: str) -> int:
-    """Count one more execution of a locked job."""
-
-    def build() -> Update:
-        counted = update(jobs).where(jobs.c.id == bindparam("key", type_=Id))
-        return counted.values(execution_count=jobs.c.execution_count + 1).returning(jobs.c.execution_count)
-
-    number: int = (await tx.fetch_one(prepared(tx, "count an execution", build), {"key": job_id}))[0]
-    return number
+    stored = {name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()}
+    statement = prepared(tx, ("change a job", moves, *values), build)
+    row = await tx.fetch_one(statement, given(old, "old") | given(stored))
+    return None if row is None else replace(job, updated_at=row.updated_at, **values)
 
 
 async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job | None:

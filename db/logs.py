@@ -34,6 +34,7 @@ from db.paging import (
     pages_of_parents,
     prepared,
 )
+from db.prepared import given, new
 from db.records import ExecutionState, JobLogFilter, JobLogType, PayloadState
 from db.types import BigId, ByteText, Id, in_seconds, now
 
@@ -73,10 +74,9 @@ async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> Non
     }
 
     def build() -> Insert:
-        new: dict[str, Any] = {name: bindparam(f"new_{name}", type_=job_logs.c[name].type) for name in values}
-        return insert(job_logs).inline().values(timestamp=now(), **new)
+        return insert(job_logs).inline().values(timestamp=now(), **new(job_logs, values))
 
-    await tx.fetch(prepared(tx, "append", build), {f"new_{name}": value for name, value in values.items()})
+    await tx.fetch(prepared(tx, "append", build), given(values))
     tx.logged_jobs.add(job.id)
 
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import asyncpg
 import orjson
+from sqlalchemy import bindparam
 
 from db.types import CanonicalJson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import Delete, Dialect, Insert, Select, TextClause, Update
+    from sqlalchemy import BindParameter, Delete, Dialect, Insert, Select, Table, TextClause, Update
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     Statement: TypeAlias = Select[*tuple[Any, ...]] | Insert | Update | Delete | TextClause
@@ -84,6 +85,16 @@ class Prepared:
             value = values[name] if name in values else compiled.constants[name]
             found.append(_json(value) if name in compiled.json else value)
         return found
+
+
+def new(table: Table, names: Iterable[str], prefix: str = "new") -> dict[str, BindParameter[Any]]:
+    """A parameter for each of these columns of a table; `given` has their values."""
+    return {name: bindparam(f"{prefix}_{name}", type_=table.c[name].type) for name in names}
+
+
+def given(values: Mapping[str, Any], prefix: str = "new") -> dict[str, Any]:
+    """The values of the parameters that `new` makes."""
+    return {f"{prefix}_{name}": value for name, value in values.items()}
 
 
 def _json(value: Any) -> str | None:

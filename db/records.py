@@ -273,6 +273,7 @@ class Job(NamedTuple):
     latest_execution_id: str | None
     created_at: datetime
     updated_at: datetime
+    execution_count: int
 
     @property
     def acceptance_criteria(self) -> tuple[Criterion, ...]:

@@ -131,6 +131,7 @@ def job(row: Row[Any]) -> Job:
         latest_execution_id=row.latest_execution_id,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        execution_count=row.execution_count,
     )
 
 

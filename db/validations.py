@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import FromClause, Select, and_, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    FromClause,
+    Insert,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 
 from db import rows
 from db.models import executions, jobs, validations, validator_replies
-from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents
+from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents, prepared
+from db.prepared import given, new
 from db.records import results
-from db.types import ByteText, now
+from db.types import ByteText, Id, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,47 +51,51 @@ async def create(
     completion_tokens: int | None,
     cost_usd: float | None,
     duration_ms: int,
-) -> Validation:
+) -> None:
     """Insert the execution's next validation."""
-    number = select(func.coalesce(func.max(validations.c.number), 0) + 1).where(
-        validations.c.execution_id == execution_id
-    )
-    statement = insert(validations).values(
-        id=validation_id,
-        execution_id=execution_id,
-        number=number.scalar_subquery(),
-        validator=validator,
-        model=model,
-        votes=votes,
-        prompt=prompt,
-        system_fingerprint=system_fingerprint,
-        verdict=verdict,
-        criteria=rows.results_json(criteria),
-        feedback=feedback,
-        prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
-        cost_usd=cost_usd,
-        duration_ms=duration_ms,
-        created_at=now(),
-    )
-    return rows.validation((await tx.connection.execute(statement.returning(validations))).one())
+    values: dict[str, Any] = {
+        "id": validation_id,
+        "execution_id": execution_id,
+        "validator": validator,
+        "model": model,
+        "votes": votes,
+        "prompt": prompt,
+        "system_fingerprint": system_fingerprint,
+        "verdict": verdict,
+        "criteria": rows.results_json(criteria),
+        "feedback": feedback,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "cost_usd": cost_usd,
+        "duration_ms": duration_ms,
+    }
+
+    def build() -> Insert:
+        earlier = validations.c.execution_id == bindparam("new_execution_id", type_=Id)
+        number = select(func.coalesce(func.max(validations.c.number), 0) + 1).where(earlier).scalar_subquery()
+        return insert(validations).inline().values(number=number, created_at=now(), **new(validations, values))
+
+    await tx.fetch(prepared(tx, "a validation", build), given(values))
+
+
+def _same_call() -> list[ColumnElement[bool]]:
+    key = ("execution_id", "round", "call")
+    return [validator_replies.c[name] == parameter for name, parameter in new(validator_replies, key).items()]
 
 
 async def keep_reply(
     tx: Transaction, *, execution_id: str, round_: int, call: int, request_digest: str, reply: JsonValue
 ) -> None:
     """Keep the reply to the n-th call of a validation round until it settles, instead of one to another request."""
-    same_call = (
-        (validator_replies.c.execution_id == execution_id)
-        & (validator_replies.c.round == round_)
-        & (validator_replies.c.call == call)
-    )
-    await tx.connection.execute(delete(validator_replies).where(same_call))
-    await tx.connection.execute(
-        insert(validator_replies).values(
-            execution_id=execution_id, round=round_, call=call, request_digest=request_digest, reply=reply
-        )
-    )
+    call_ = {"execution_id": execution_id, "round": round_, "call": call}
+    values = {**call_, "request_digest": request_digest, "reply": reply}
+    forget = prepared(tx, "forget a reply", lambda: delete(validator_replies).where(*_same_call()))
+    await tx.fetch(forget, given(call_))
+
+    def build() -> Insert:
+        return insert(validator_replies).inline().values(new(validator_replies, values))
+
+    await tx.fetch(prepared(tx, "keep a reply", build), given(values))
 
 
 async def replies(tx: Transaction, execution_id: str, round_: int) -> dict[int, tuple[str, Any]]:
@@ -91,7 +108,11 @@ async def replies(tx: Transaction, execution_id: str, round_: int) -> dict[int, 
 
 async def drop_replies(tx: Transaction, execution_id: str) -> None:
     """Forget the kept replies: the validation has settled, and the log tells its story."""
-    await tx.connection.execute(delete(validator_replies).where(validator_replies.c.execution_id == execution_id))
+
+    def build() -> Delete:
+        return delete(validator_replies).where(validator_replies.c.execution_id == bindparam("key", type_=Id))
+
+    await tx.fetch(prepared(tx, "drop replies", build), {"key": execution_id})
 
 
 async def compared(

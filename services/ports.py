@@ -297,8 +297,9 @@ class Ask(Protocol):
         *,
         at_most_usd: float | None = None,
     ) -> T:
-        """Log and commit `request`, await `send()`, let `read` make sense of the reply, log and commit that.
+        """Log and commit `request`, await `send()`, let `read` make sense of the reply, log that.
 
+        The reply is committed with what comes next, another request or the verdict: do not wait in between.
         `send` and `read` raise ValidatorError; it is logged and passed on. The n-th call of a validation is
         answered from the journal, without sending, where an earlier run of it got that far with an equal request.
         A call that may cost more (`at_most_usd`, where it is known) than the execution has left is not made:
@@ -345,8 +346,11 @@ class Runner(Protocol):
         """Whether this process is on its way out: what waits here for long is better asked for again elsewhere."""
         ...
 
-    def submit(self, execution_id: str, reservation: Reservation | None = None) -> None:
-        """Take note of a committed execution; with the reservation whose lease it was committed under, if any."""
+    def submit(self, execution_id: str, reservation: Reservation | None = None, begun: object | None = None) -> None:
+        """Take note of a committed execution; with the reservation whose lease it was committed under, if any.
+
+        `begun` is the execution as it was committed: whoever runs it right here need not read it.
+        """
         ...
 
     def reserve(self) -> Reservation | None:

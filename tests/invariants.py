@@ -47,8 +47,9 @@ _STATEMENTS = {
         WHERE e.agent_tries <> (
             SELECT count(*) FROM job_logs l WHERE l.execution_id = e.id AND l.type = 'agent_request')
     """,
-    "an accepted execution was validated": """
-        SELECT id FROM executions WHERE outcome = 'accepted' AND latest_validation_id IS NULL
+    "an accepted execution was validated, and its validation is there": """
+        SELECT e.id FROM executions e LEFT JOIN validations v ON v.id = e.latest_validation_id
+        WHERE (e.outcome = 'accepted' OR e.latest_validation_id IS NOT NULL) AND v.id IS NULL
     """,
     "a finished execution holds no slot": """
         SELECT s.execution_id FROM agent_slots s JOIN executions e ON e.id = s.execution_id

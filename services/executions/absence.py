@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from db.session import is_away
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # How long an answer waits for the database: a restart, a failover.
 LONGEST_ABSENCE_SECONDS = 120.0
 
 
-async def once_there(write: Callable[[], Awaitable[None]]) -> None:
+async def once_there(write: Callable[[], Awaitable[T]]) -> T:
     """Commit what an agent or a validator has answered, again while the database is away.
 
     A commit whose success was not heard of fails the second time, for a request has one response: whoever takes over

@@ -97,7 +97,8 @@ class _Started:
     """What the first transaction did: `leased` where this process holds the lease of the new execution."""
 
     result: ExecuteResult
-    new: bool = False
+    run: Run | None = None
+    """The new execution, if there is one."""
     leased: bool = False
     superseded_id: str | None = None
 
@@ -173,8 +174,8 @@ class Executions:
             return await self._refused(viewer, command.job_id, refused)
         if started.superseded_id is not None:
             self.runner.interrupt(started.superseded_id)
-        if started.new and started.result.execution is not None:
-            self.runner.submit(started.result.execution.id, reservation if started.leased else None)
+        if started.run is not None:
+            self.runner.submit(started.run.execution.id, reservation if started.leased else None, started.run)
         return started.result
 
     async def _start_in(
@@ -227,7 +228,9 @@ class Executions:
         repeat: _Repeat | None,
     ) -> _Started:
         """Insert the execution with all that it pins, and move the job, which is locked, to IN_EXECUTION."""
-        superseded = await execution_rows.live_of_job(tx, job.id)
+        # Only then is there a live one.
+        is_live = job.status is JobStatus.IN_EXECUTION
+        superseded = await execution_rows.live_of_job(tx, job.id) if is_live else None
         if superseded is not None:
             job = await self.settling.end_from_outside(
                 tx,
@@ -247,7 +250,7 @@ class Executions:
             lease = (reservation.owner, reservation.lease_seconds)
         if lease is None and await execution_rows.queued_beyond(tx, self.largest_queue):
             raise _OverloadedError
-        number = await job_rows.next_execution_number(tx, job.id)
+        number = job.execution_count + 1
         run = await execution_rows.create(
             tx,
             execution_id=execution_id,
@@ -272,6 +275,7 @@ class Executions:
             f"Execution {number} started" + (" by force" if command.force else ""),
             entry={"execution_id": execution_id, "trace_id": run.trace_id},
             latest_execution_id=execution_id,
+            execution_count=number,
             result=None,
             notice=None,
         )
@@ -282,7 +286,7 @@ class Executions:
             )
         return _Started(
             ExecuteResult(job, run.execution),
-            new=True,
+            run,
             leased=lease is not None,
             superseded_id=superseded.execution.id if superseded else None,
         )
@@ -398,12 +402,12 @@ class Executions:
         async with self.bus.listen(execution.job_id) as bell:
             while True:
                 async with self.database.read() as tx:
-                    (found,) = await execution_rows.get_many(tx, EVERYTHING, [execution.id])
-                execution = found or execution
-                left = deadline - time.monotonic()
-                given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
-                if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
-                    return execution
+                    state = await execution_rows.state(tx, execution.id)
+                    left = deadline - time.monotonic()
+                    given_up = self.runner.is_stopping and state is ExecutionState.WAITING_RETRY
+                    if state is ExecutionState.FINISHED or left <= 0 or given_up:
+                        (found,) = await execution_rows.get_many(tx, EVERYTHING, [execution.id])
+                        return found or execution
                 await bell.wait(min(left, _POLL_SECONDS))
 
     async def _refused(self, viewer: Viewer, job_id: str, refused: Refusal) -> ExecuteResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db import executions as execution_rows
 from db import logs as log_rows
@@ -25,6 +25,7 @@ from services.lifecycle import SETTLED_STATUS, Cause
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from db.executions import Spent
     from db.records import Actor, CriterionResult, Job, Run
     from db.session import Transaction
     from services.journal import Journal
@@ -88,13 +89,30 @@ class Settling:
 
     async def settle(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job | None:
         """End the live execution of a locked job; None where somebody raised its fence, and nothing was written."""
+        if await self.finish(tx, run, ending) is None:
+            return None
+        return await self.move(tx, job, run, ending)
+
+    async def finish(
+        self, tx: Transaction, run: Run, ending: Ending, *, replies_kept: bool = True, **validated: Any
+    ) -> Spent | None:
+        """End the live execution itself: see `db.executions.finish`, which `validated` is for."""
         execution = run.execution
-        if await execution_rows.finish(tx, execution.id, run.fence, ending.outcome) is None:
+        spent = await execution_rows.finish(tx, execution.id, run.fence, ending.outcome, **validated)
+        if spent is None:
             return None
         seconds = (datetime.now(UTC) - execution.queued_at).total_seconds()
         tx.committed.append(partial(self.metrics.finished, ending.outcome, seconds))
-        await execution_rows.free_slot(tx, execution.id)
-        await validation_rows.drop_replies(tx, execution.id)
+        # An answer gives the slot back when it is kept, and there are replies only to requests that show one.
+        if not run.answered:
+            await execution_rows.free_slot(tx, execution.id)
+        elif replies_kept:
+            await validation_rows.drop_replies(tx, execution.id)
+        return spent
+
+    async def move(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job:
+        """Move the locked job of an execution that was just finished to where its ending leads."""
+        execution = run.execution
         to = SETTLED_STATUS[ending.outcome]
         cause = Cause.SETTLE
         result = execution.answer if to is JobStatus.COMPLETED else None

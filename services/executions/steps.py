@@ -91,52 +91,64 @@ class Steps:
     room_made: Callable[[], None]
     """Called once an agent has room for another call."""
 
-    async def run(self, claim: Claim) -> None:
-        """Go on with an execution until it is finished, waits for its validator, or is no longer this process's."""
-        while await self.step(claim):
-            pass
+    async def run(self, claim: Claim, begun: Run | None = None) -> None:
+        """Go on with an execution until it is finished, waits for its validator, or is no longer this process's.
 
-    async def step(self, claim: Claim) -> bool:
-        """Do the next step; returns whether there may be another one for this claim."""
+        What this process has just committed it need not read: where somebody else has changed it meanwhile the fence
+        was raised, and the next write finds that.
+        """
+        run = begun or await self._read(claim)
+        while run is not None:
+            run = await self.step(claim, run)
+
+    async def step(self, claim: Claim, run: Run | None = None) -> Run | None:
+        """Do the next step, of `run` if that is given; returns where the execution then stands if there is another."""
+        run = run or await self._read(claim)
+        if run is None:
+            return None
         try:
-            async with self.database.read() as tx:
-                run = await execution_rows.run(tx, claim.execution_id)
-            if run is None or run.fence != claim.fence or run.execution.state is ExecutionState.FINISHED:
-                return False
             current_trace_id.set(run.trace_id)
             current_work.set((run.execution.job_id, run.execution.id))
             if run.takeovers > LARGEST_TAKEOVERS:
-                await self._give_up(claim, run)
+                await self._give_up(run)
             elif not run.answered:
                 with span("agent step", _about(run)):
-                    await self._call_agent(claim, run)
+                    return await self._call_agent(claim, run)
             else:
                 with span("validation step", _about(run)):
                     await self.validating.validate(claim, run)
-                return False
         except LostError:
             self.metrics.lost_claims.inc()
-            return False
-        return True
+        return None
+
+    async def _read(self, claim: Claim) -> Run | None:
+        """Where the execution stands, if it is the claim's."""
+        async with self.database.read() as tx:
+            run = await execution_rows.run(tx, claim.execution_id)
+        is_ours = run is not None and run.fence == claim.fence and run.execution.state is not ExecutionState.FINISHED
+        return run if is_ours else None
 
     # ------------------------------------------------------------------------------------------------- the agent
 
-    async def _call_agent(self, claim: Claim, run: Run) -> None:
+    async def _call_agent(self, claim: Claim, run: Run) -> Run | None:
         """Prepare the request from what is pinned, send it, and keep the answer or settle without one."""
         if await self._settle_interrupted(claim, run):
             return None
         executor = self.executors.get(run.agent.executor)
         if executor is None:
             message = f"No executor {run.agent.executor!r} is installed here: the agent was not called."
-            return await self._settle(claim, run, ended(ExecutionOutcome.AGENT_FAILED, message, code="no_executor"))
+            await self._settle(run, ended(ExecutionOutcome.AGENT_FAILED, message, code="no_executor"))
+            return None
         try:
             request = await self.prepare(run, executor)
         except ExecutorFaultError as error:
             message = f"The agent was not called: {error}"
-            return await self._settle(claim, run, ended(ExecutionOutcome.AGENT_FAILED, message, code="executor_fault"))
+            await self._settle(run, ended(ExecutionOutcome.AGENT_FAILED, message, code="executor_fault"))
+            return None
         except InputInvalidError as error:
             message = f"The job's data does not fit the agent's input, so it was not called: {error}"
-            return await self._settle(claim, run, ended(ExecutionOutcome.INPUT_INVALID, message, code="input_invalid"))
+            await self._settle(run, ended(ExecutionOutcome.INPUT_INVALID, message, code="input_invalid"))
+            return None
         return await self._send(claim, run, executor, request)
 
     async def prepare(self, run: Run, executor: Executor) -> AgentRequest:
@@ -206,17 +218,18 @@ class Steps:
                 await self._settle_in(tx, job, run, _UNKNOWN_AFTER_CRASH)
         return final
 
-    async def _send(self, claim: Claim, run: Run, executor: Executor, request: AgentRequest) -> None:
+    async def _send(self, claim: Claim, run: Run, executor: Executor, request: AgentRequest) -> Run | None:
         """Send the request, again where it provably never arrived or the agent is idempotent, within its time."""
         request_digest = request_digest_of(request)
         if run.request_digest not in {None, request_digest}:
             message = "What would be sent now is not what was sent before: this execution cannot go on."
-            return await self._settle(claim, run, ended(ExecutionOutcome.AGENT_FAILED, message, code="request_changed"))
+            await self._settle(run, ended(ExecutionOutcome.AGENT_FAILED, message, code="request_changed"))
+            return None
         deadline = time.monotonic() + run.agent.timeout_seconds
         tries = run.agent_tries
         while True:
             tries += 1
-            sent = await self._log_request(claim, run, request, request_digest)
+            sent = await self._log_request(claim, run, request, request_digest, tries)
             if sent is None:
                 return None
             request_log_id, secrets = sent
@@ -247,7 +260,7 @@ class Steps:
             await asyncio.sleep(delay)
 
     async def _log_request(
-        self, claim: Claim, run: Run, request: AgentRequest, request_digest: str
+        self, claim: Claim, run: Run, request: AgentRequest, request_digest: str, attempt: int
     ) -> tuple[str, _Secrets] | None:
         """Commit the request entry before anything is sent; None where the agent was disabled meanwhile."""
         async with self.database.begin() as tx:
@@ -265,8 +278,7 @@ class Steps:
                 ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
                 await self._settle_in(tx, job, run, ending)
                 return None
-            advanced = await execution_rows.sending(tx, claim.execution_id, claim.fence, request_digest)
-            if advanced is None:
+            if not await execution_rows.sending(tx, claim.execution_id, claim.fence, request_digest):
                 raise LostError
             log_id = await self.journal.append(
                 tx,
@@ -275,7 +287,7 @@ class Steps:
                     type=JobLogType.AGENT_REQUEST,
                     message=f"Sent to the agent {run.agent.name!r}",
                     execution_id=claim.execution_id,
-                    attempt=advanced.agent_tries,
+                    attempt=attempt,
                     # Not where it went: owners read this, and the endpoint's address is the admins' to know.
                     payload={
                         "idempotency_key": run.execution.idempotency_key,
@@ -286,15 +298,18 @@ class Steps:
             )
         return log_id, secrets
 
-    async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> None:
-        """Keep a complete answer; one that breaks the output schema ends the execution in the same commit."""
+    async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> Run | None:
+        """Keep a complete answer; one that breaks the output schema ends the execution in the same commit.
+
+        Returns the execution with its answer, as far as validating needs it.
+        """
         errors = await self._output_errors(run, answer)
         async with self.database.begin() as tx:
             job = await lock_job(tx, run)
             kept = await execution_rows.keep_answer(
                 tx, claim.execution_id, claim.fence, answer.value, self.validating.policy.deadline_seconds
             )
-            if kept is None:
+            if not kept:
                 self.metrics.dropped_answers.inc()
                 raise LostError
             await execution_rows.free_slot(tx, claim.execution_id)
@@ -318,8 +333,12 @@ class Steps:
                 listed = "; ".join(errors)
                 message = f"The agent's answer does not meet its output schema: {listed}"
                 await self._settle_in(
-                    tx, job, kept, ended(ExecutionOutcome.OUTPUT_INVALID, message, code="output_invalid")
+                    tx, job, run, ended(ExecutionOutcome.OUTPUT_INVALID, message, code="output_invalid")
                 )
+        if errors:
+            return None
+        answered = replace(run.execution, state=ExecutionState.VALIDATING, answer=answer.value)
+        return replace(run, execution=answered, answered=True, agent_responded=True, validation_round=1)
 
     async def _output_errors(self, run: Run, answer: AgentAnswer) -> list[str]:
         if run.agent.output_schema is None:
@@ -336,7 +355,7 @@ class Steps:
             job = await lock_job(tx, run)
             cut = trouble.kind in {AgentTroubleKind.UNKNOWN, AgentTroubleKind.TIMEOUT}
             responded = trouble.http_status is not None and not cut
-            if await execution_rows.not_answered(tx, claim.execution_id, claim.fence, responded=responded) is None:
+            if not await execution_rows.not_answered(tx, claim.execution_id, claim.fence, responded=responded):
                 self.metrics.dropped_answers.inc()
                 raise LostError
             await self.journal.append(
@@ -356,10 +375,10 @@ class Steps:
 
     # --------------------------------------------------------------------------------------------------- endings
 
-    async def _give_up(self, claim: Claim, run: Run) -> None:
+    async def _give_up(self, run: Run) -> None:
         """End an execution that process after process died of."""
         async with self.database.begin() as tx:
-            job = await hold(tx, claim, run)
+            job = await lock_job(tx, run)
             message = "Given up: nobody knows whether it arrived"
             unanswered = await self.settling.close_open(tx, job, run, message)
             if run.answered:
@@ -371,9 +390,9 @@ class Steps:
             message = f"Given up after {run.takeovers} interruptions. Tell an operator before you try again."
             await self._settle_in(tx, job, run, ended(outcome, message, code="too_many_takeovers"))
 
-    async def _settle(self, claim: Claim, run: Run, ending: Ending) -> None:
+    async def _settle(self, run: Run, ending: Ending) -> None:
         async with self.database.begin() as tx:
-            await self._settle_in(tx, await hold(tx, claim, run), run, ending)
+            await self._settle_in(tx, await lock_job(tx, run), run, ending)
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
@@ -451,11 +470,11 @@ def _usable(answer: AgentAnswer, credentials: Credentials) -> AgentAnswer:
     if answer.value is not None:
         try:
             # By way of its text, which takes a tenth of the time that walking over a large answer would.
-            parse(json.dumps(answer.value, ensure_ascii=False, allow_nan=False))
+            value = parse(json.dumps(answer.value, ensure_ascii=False, allow_nan=False))
         except (TypeError, ValueError, RecursionError):
             code, problem = "answer_not_json", "it is not JSON that can be kept."
         else:
-            return replace(answer, value=credentials.blank(answer.value))
+            return replace(answer, value=credentials.blank(value))
     raise AgentError(AgentTroubleKind.ANSWER_INVALID, code, problem, http_status=answer.http_status)
 
 

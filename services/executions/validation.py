@@ -17,6 +17,7 @@ from db import executions as execution_rows
 from db import jobs as job_rows
 from db import logs as log_rows
 from db import validations as validation_rows
+from db.executions import NOTHING, Spent
 from db.records import (
     CriterionResult,
     ExecutionOutcome,
@@ -148,16 +149,14 @@ class Validating:
         undecided = tuple(item for item in run.job.acceptance_criteria if not _has_check(item))
         failed = any(result.criterion.required and result.verdict is Verdict.FAIL for result in checked.values())
         if undecided and not failed:
-            if not asking.checks_logged and checked:
-                await self._log_checks(asking, checked)
             try:
                 report = await self._report(asking, undecided)
             except ValidatorError as error:
-                await self._after_trouble(asking, error)
+                await once_there(partial(self._after_trouble, asking, error))
                 return
             results = checked | {finding.criterion_id: _result(run, finding) for finding in report.findings}
         duration_ms = round((time.monotonic() - started) * 1000)
-        await self._settle(asking, checked, results, report, duration_ms)
+        await once_there(partial(self._settle, asking, results, report, duration_ms))
 
     # ------------------------------------------------------------------------------------------------ code checks
 
@@ -166,67 +165,15 @@ class Validating:
         run = asking.run
         kept = asking.kept.get(_CHECKS_CALL)
         if kept is not None:
-            asking.checks_logged = True
-            findings: Sequence[Finding] = [_finding(item) for item in kept[1]]
-        else:
-            with_check = [item for item in run.job.acceptance_criteria if _has_check(item)]
-            started = time.monotonic()
-            findings = await self.checks.decide(run.job, with_check, run.execution.answer) if with_check else []
-            asking.checks_ms = round((time.monotonic() - started) * 1000)
-        return {finding.criterion_id: _result(run, finding) for finding in findings}
-
-    async def _log_checks(self, asking: _Asking, checked: dict[str, CriterionResult]) -> None:
-        """Log the code checks before the validator is asked, and keep them for a validation that is interrupted."""
-        async with self.database.begin() as tx:
-            job = await hold(tx, asking.claim, asking.run)
-            await self._append_checks(tx, job, asking, checked)
-            await validation_rows.keep_reply(
-                tx,
-                execution_id=asking.run.execution.id,
-                round_=asking.run.validation_round,
-                call=_CHECKS_CALL,
-                request_digest=CHECKS,
-                reply=[_finding_json(result) for result in checked.values()],
-            )
-        asking.checks_logged = True
-
-    async def _append_checks(
-        self, tx: Transaction, job: Job, asking: _Asking, checked: dict[str, CriterionResult]
-    ) -> None:
-        """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
-        if await execution_rows.asking(tx, asking.claim.execution_id, asking.claim.fence) is None:
-            raise LostError
-        asking.attempt += 1
-        criteria: JsonValue = [
-            {
-                "id": result.criterion.id,
-                "text": result.criterion.text,
-                "expression": result.criterion.expression,
-                "json_schema": result.criterion.json_schema,
-            }
-            for result in checked.values()
-        ]
-        request_id = await self.journal.append(
-            tx,
-            job,
-            asking.entry(
-                JobLogType.VALIDATOR_REQUEST,
-                f"Checking {_count(checked)} by code",
-                payload={"validator": CHECKS, "criteria": criteria},
-            ),
-        )
-        passed = sum(result.verdict is Verdict.PASS for result in checked.values())
-        await self.journal.append(
-            tx,
-            job,
-            asking.entry(
-                JobLogType.VALIDATOR_RESPONSE,
-                f"{passed} of {_count(checked)} passed by code",
-                payload={"results": [_finding_json(result) for result in checked.values()]},
-                duration_ms=asking.checks_ms,
-                answers=request_id,
-            ),
-        )
+            return {item["criterion_id"]: _result(run, _finding(item)) for item in kept[1]}
+        with_check = [item for item in run.job.acceptance_criteria if _has_check(item)]
+        if not with_check:
+            return {}
+        started = time.monotonic()
+        findings = await self.checks.decide(run.job, with_check, run.execution.answer)
+        results = [_result(run, finding) for finding in findings]
+        asking.checked = _Checked(results, round((time.monotonic() - started) * 1000))
+        return {result.criterion.id: result for result in results}
 
     # ----------------------------------------------------------------------------------------------- the validator
 
@@ -268,12 +215,12 @@ class Validating:
         if error.kind in _RETRIED:
             if not asking.gave_way:
                 async with self.database.begin() as tx:
-                    job = await hold(tx, asking.claim, asking.run)
+                    job = await asking.catch_up(tx)
                     await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
             return
         message = f"The validator {asking.name!r} could not decide: {error.message}"
         async with self.database.begin() as tx:
-            job = await hold(tx, asking.claim, asking.run)
+            job = await asking.catch_up(tx)
             # One that was given up in the middle of a call leaves its request open.
             await self.settling.close_open(tx, job, asking.run, "The validator was given up before an answer came")
             await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
@@ -289,14 +236,14 @@ class Validating:
         self, tx: Transaction, job: Job, asking: _Asking, error: ValidatorError, delay: float | None
     ) -> None:
         """Let go of the execution until the next try, or fail safely: the answer is kept either way."""
-        asking.gave_way = True
+        tx.committed.append(asking.give_way)
         run = asking.run
         if delay is None:
             message = f"The validator stayed unavailable: {error.message}"
             ending = ended(ExecutionOutcome.VALIDATOR_UNAVAILABLE, message, code="exhausted")
             await self._settle_in(tx, job, run, ending)
             return
-        if await execution_rows.wait_retry(tx, run.execution.id, run.fence, delay) is None:
+        if not await execution_rows.wait_retry(tx, run.execution.id, run.fence, delay):
             raise LostError
         message = f"Waiting for the validator: {error.message} It is asked again by itself."
         await job_rows.set_notice(tx, job, JobNotice(None, message, retryable=True))
@@ -304,25 +251,31 @@ class Validating:
     # --------------------------------------------------------------------------------------------------- settling
 
     async def _settle(
-        self,
-        asking: _Asking,
-        checked: dict[str, CriterionResult],
-        results: dict[str, CriterionResult],
-        report: Report | None,
-        duration_ms: int,
+        self, asking: _Asking, results: dict[str, CriterionResult], report: Report | None, duration_ms: int
     ) -> None:
+        """Write down what is owed to the journal, the validation and what it leads to."""
         run = asking.run
         ordered = tuple(results[criterion.id] for criterion in run.job.acceptance_criteria if criterion.id in results)
         verdict = overall(ordered)
         ending = judged(verdict, ordered, report.advice if report else None)
+        validation_id = ids.new_id(ids.VALIDATION)
         async with self.database.begin() as tx:
-            job = await hold(tx, asking.claim, run)
-            spent = await execution_rows.run(tx, run.execution.id) or run
-            if checked and not asking.checks_logged:
-                await self._append_checks(tx, job, asking, checked)
-            validation = await validation_rows.create(
+            job = await lock_job(tx, run)
+            spent = await self.settling.finish(
                 tx,
-                validation_id=ids.new_id(ids.VALIDATION),
+                run,
+                ending,
+                replies_kept=asking.has_kept,
+                validation_id=validation_id,
+                calls=asking.calls_owed,
+                spent=asking.spent_owed,
+            )
+            if spent is None:
+                raise LostError
+            await asking.write(tx, job, keeps=False)
+            await validation_rows.create(
+                tx,
+                validation_id=validation_id,
                 execution_id=run.execution.id,
                 validator=asking.name if report else CHECKS,
                 model=report.model if report else None,
@@ -337,8 +290,7 @@ class Validating:
                 cost_usd=spent.cost_usd,
                 duration_ms=duration_ms,
             )
-            await execution_rows.judged_by(tx, run.execution.id, run.fence, validation.id)
-            await self._settle_in(tx, job, run, ending)
+            await self.settling.move(tx, job, run, ending)
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
@@ -357,9 +309,39 @@ class Validating:
             await self.settling.close_open(tx, job, run, message)
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """What code has decided."""
+
+    results: Sequence[CriterionResult]
+    duration_ms: int
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """One call of the validator and what came of it, for the journal."""
+
+    call: int
+    attempt: int
+    request_log_id: str
+    request_digest: str
+    seconds: float
+    reply: Reply | None
+
+    @property
+    def spent(self) -> Spent:
+        """What the call cost, or at worst may have cost."""
+        reply = self.reply
+        return NOTHING if reply is None else Spent(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
+
+
 @dataclass
 class _Asking:
-    """The `ask` of one validation: journals both sides of each call, and answers from what is kept."""
+    """The `ask` of one validation: journals both sides of each call, and answers from what is kept.
+
+    What code has decided and what the validator has replied is not committed by itself: it is owed to the journal, and
+    goes with the next commit, which is the one before the next call or the one that settles.
+    """
 
     validating: Validating
     claim: Claim
@@ -368,8 +350,12 @@ class _Asking:
     kept: dict[int, tuple[str, Any]]
     attempt: int
     call: int = _CHECKS_CALL
-    checks_logged: bool = False
-    checks_ms: int = 0
+    checked: _Checked | None = None
+    """What is owed of the code checks."""
+    answered: list[_Answered] = field(default_factory=list[_Answered])
+    """What is owed of the validator's replies: one, unless a validator asks again before it was answered."""
+    has_kept: bool = False
+    """Whether replies of this execution are kept."""
     gave_way: bool = False
     broke: Exception | None = None
     """What kept the journal from being written."""
@@ -378,8 +364,11 @@ class _Asking:
 
     @classmethod
     async def resume(cls, validating: Validating, claim: Claim, run: Run) -> _Asking:
-        async with validating.database.read() as tx:
-            kept = await validation_rows.replies(tx, run.execution.id, run.validation_round)
+        kept: dict[int, tuple[str, Any]] = {}
+        # Before the first request there is nothing to keep.
+        if run.validator_calls:
+            async with validating.database.read() as tx:
+                kept = await validation_rows.replies(tx, run.execution.id, run.validation_round)
         return cls(
             validating,
             claim,
@@ -387,7 +376,8 @@ class _Asking:
             validating.of(run.agent),
             kept,
             attempt=run.validator_calls,
-            spent_usd=_all_spent(run),
+            has_kept=run.validator_calls > 0,
+            spent_usd=(run.earlier_cost_usd or 0.0) + (run.cost_usd or 0.0),
         )
 
     @property
@@ -400,12 +390,12 @@ class _Asking:
         if self.validator is self.validating.validator:
             self.validating.health.problem = problem
 
-    def entry(self, type_: JobLogType, message: str, **rest: Any) -> LogEntry:
+    def entry(self, type_: JobLogType, message: str, attempt: int, **rest: Any) -> LogEntry:
         return LogEntry(
             type=type_,
             message=message,
             execution_id=self.run.execution.id,
-            attempt=self.attempt,
+            attempt=attempt,
             trace_id=self.run.trace_id,
             **rest,
         )
@@ -420,12 +410,14 @@ class _Asking:
     ) -> T:
         """Journal, send, read, journal: see ports.Ask."""
         self.call += 1
+        call = self.call
         request_digest = digest(request)
-        kept = self.kept.get(self.call)
+        kept = self.kept.get(call)
         if kept is not None and kept[0] == request_digest:
             return read(Reply(**kept[1]))
         self._afford(at_most_usd)
-        request_log_id = await self._written(self._log_request(request))
+        logging_it = partial(self._log_request, request)
+        attempt, request_log_id = await self._written(once_there(logging_it) if self.answered else logging_it())
         if not self.claim.lease.holds():
             raise LostError
         started = time.monotonic()
@@ -437,13 +429,13 @@ class _Asking:
         seconds = time.monotonic() - started
         kind = None if trouble is None else trouble.kind
         self.validating.metrics.validator_called(self.name, kind, seconds, reply)
+        answered = _Answered(call, attempt, request_log_id, request_digest, seconds, reply)
+        self.spent_usd += answered.spent.cost_usd or 0.0
         if isinstance(value, ValidatorError):
-            trouble_logged = partial(self._log_trouble, request_log_id, request_digest, seconds, reply, value)
-            await self._written(once_there(trouble_logged))
+            await self._written(once_there(partial(self._log_trouble, answered, value)))
             raise value
-        assert reply is not None  # noqa: S101 - for the types: what was read was there
         self._tell_health(None)
-        await self._written(once_there(partial(self._log_reply, request_log_id, request_digest, seconds, reply)))
+        self.answered.append(answered)
         return value
 
     async def _written(self, written: Awaitable[T]) -> T:
@@ -486,51 +478,128 @@ class _Asking:
             fault.__cause__ = error
             return reply, fault
 
-    async def _log_request(self, request: JsonValue) -> str:
+    async def _log_request(self, request: JsonValue) -> tuple[int, str]:
+        """Commit the request before it is sent; returns the number of the attempt and the entry's id."""
         async with self.validating.database.begin() as tx:
             job = await lock_job(tx, self.run)
-            if await execution_rows.asking(tx, self.claim.execution_id, self.claim.fence) is None:
+            calls = self.calls_owed + 1
+            id_, fence = self.claim.execution_id, self.claim.fence
+            if not await execution_rows.asking(tx, id_, fence, calls=calls, spent=self.spent_owed):
                 raise LostError
-            self.attempt += 1
-            entry = self.entry(JobLogType.VALIDATOR_REQUEST, f"Asked the validator {self.name!r}", payload=request)
-            return await self.validating.journal.append(tx, job, entry)
+            await self.write(tx, job)
+            attempt = self.attempt + calls
+            message = f"Asked the validator {self.name!r}"
+            entry = self.entry(JobLogType.VALIDATOR_REQUEST, message, attempt, payload=request)
+            log_id = await self.validating.journal.append(tx, job, entry)
+        self.attempt = attempt
+        return attempt, log_id
 
-    async def _log_reply(self, request_log_id: str, request_digest: str, seconds: float, reply: Reply) -> None:
-        async with self.validating.database.begin() as tx:
-            job = await self._spend(tx, reply)
-            await self._append_response(tx, job, request_log_id, seconds, reply, _spent(reply))
-            await self._keep(tx, request_digest, reply)
-
-    async def _log_trouble(
-        self,
-        request_log_id: str,
-        request_digest: str,
-        seconds: float,
-        reply: Reply | None,
-        error: ValidatorError,
-    ) -> None:
+    async def _log_trouble(self, answered: _Answered, error: ValidatorError) -> None:
         """Log the failed call and, in the same commit, what it leads to."""
         validating = self.validating
         if error.kind is ValidatorTroubleKind.CONFIG:
             self._tell_health(error.message)
         async with validating.database.begin() as tx:
-            job = await self._spend(tx, reply)
+            job = await lock_job(tx, self.run)
+            if not await execution_rows.asked(tx, self.claim.execution_id, self.claim.fence, spent=answered.spent):
+                raise LostError
             retried = error.kind in _RETRIED
             delay = await validating.retry_in(tx, self.run, error) if retried else None
             code = "exhausted" if retried and delay is None else error.code
-            await self._append_response(tx, job, request_log_id, seconds, reply, error.message, error, code)
+            await self._append_response(tx, job, answered, error.message, error, code)
             if retried:
                 await validating.give_way(tx, job, self, error, delay)
-            elif reply is not None:
-                await self._keep(tx, request_digest, reply)
+            elif answered.reply is not None:
+                await self._keep(tx, answered.call, answered.request_digest, dict(vars(answered.reply)))
+
+    # ------------------------------------------------------------------------------------------------- what is owed
+
+    @property
+    def calls_owed(self) -> int:
+        """How many requests are owed: the one to the code checks."""
+        return 0 if self.checked is None else 1
+
+    @property
+    def spent_owed(self) -> Spent:
+        """What the calls cost whose replies are owed."""
+        return sum((answered.spent for answered in self.answered), NOTHING)
+
+    async def catch_up(self, tx: Transaction) -> Job:
+        """Lock the job, make sure of the fence and write what is owed. Raises LostError."""
+        job = await lock_job(tx, self.run)
+        id_, fence = self.claim.execution_id, self.claim.fence
+        if not await execution_rows.asked(tx, id_, fence, calls=self.calls_owed, spent=self.spent_owed):
+            raise LostError
+        await self.write(tx, job)
+        return job
+
+    async def write(self, tx: Transaction, job: Job, *, keeps: bool = True) -> None:
+        """Write what is owed to the journal and, where the validation goes on, keep it for one that is interrupted.
+
+        The transaction has made sure of the fence, and has counted it.
+        """
+        checked, replies = self.checked, tuple(self.answered)
+        if checked is not None:
+            await self._append_checks(tx, job, checked)
+            if keeps:
+                await self._keep(tx, _CHECKS_CALL, CHECKS, [_finding_json(result) for result in checked.results])
+        for answered in replies:
+            assert answered.reply is not None  # noqa: S101 - for the types: trouble is owed to nobody
+            await self._append_response(tx, job, answered, _spent(answered.reply))
+            if keeps:
+                await self._keep(tx, answered.call, answered.request_digest, dict(vars(answered.reply)))
+        tx.committed.append(partial(self._paid, replies))
+
+    def give_way(self) -> None:
+        """Take note that this validation has come to its end here."""
+        self.gave_way = True
+
+    def _paid(self, replies: Sequence[_Answered]) -> None:
+        self.checked = None
+        self.answered = [answered for answered in self.answered if answered not in replies]
+
+    async def _append_checks(self, tx: Transaction, job: Job, checked: _Checked) -> None:
+        """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
+        results = checked.results
+        criteria: JsonValue = [
+            {
+                "id": result.criterion.id,
+                "text": result.criterion.text,
+                "expression": result.criterion.expression,
+                "json_schema": result.criterion.json_schema,
+            }
+            for result in results
+        ]
+        attempt = self.attempt + 1
+        request_id = await self.validating.journal.append(
+            tx,
+            job,
+            self.entry(
+                JobLogType.VALIDATOR_REQUEST,
+                f"Checking {_count(results)} by code",
+                attempt,
+                payload={"validator": CHECKS, "criteria": criteria},
+            ),
+        )
+        passed = sum(result.verdict is Verdict.PASS for result in results)
+        await self.validating.journal.append(
+            tx,
+            job,
+            self.entry(
+                JobLogType.VALIDATOR_RESPONSE,
+                f"{passed} of {_count(results)} passed by code",
+                attempt,
+                payload={"results": [_finding_json(result) for result in results]},
+                duration_ms=checked.duration_ms,
+                answers=request_id,
+            ),
+        )
 
     async def _append_response(
         self,
         tx: Transaction,
         job: Job,
-        request_log_id: str,
-        seconds: float,
-        reply: Reply | None,
+        answered: _Answered,
         message: str,
         error: ValidatorError | None = None,
         code: str | None = None,
@@ -539,6 +608,7 @@ class _Asking:
         if error is not None:
             timed_out = error.kind is ValidatorTroubleKind.TIMEOUT
             status = JobLogStatus.TIMEOUT if timed_out else JobLogStatus.ERROR
+        reply = answered.reply
         http_status = error.http_status if error is not None else None
         if http_status is None and reply is not None:
             http_status = reply.http_status
@@ -551,44 +621,26 @@ class _Asking:
             self.entry(
                 JobLogType.VALIDATOR_RESPONSE,
                 message,
+                answered.attempt,
                 status=status,
                 payload=payload,
                 http_status=http_status,
-                duration_ms=round(seconds * 1000),
+                duration_ms=round(answered.seconds * 1000),
                 error_code=code,
-                answers=request_log_id,
+                answers=answered.request_log_id,
             ),
         )
 
-    async def _keep(self, tx: Transaction, request_digest: str, reply: Reply) -> None:
+    async def _keep(self, tx: Transaction, call: int, request_digest: str, reply: JsonValue) -> None:
+        self.has_kept = True
         await validation_rows.keep_reply(
             tx,
             execution_id=self.run.execution.id,
             round_=self.run.validation_round,
-            call=self.call,
+            call=call,
             request_digest=request_digest,
-            reply=dict(vars(reply)),
+            reply=reply,
         )
-
-    async def _spend(self, tx: Transaction, reply: Reply | None) -> Job:
-        """Lock the job, make sure of the fence, and count what the call cost, or at worst may have cost."""
-        job = await lock_job(tx, self.run)
-        spent = await execution_rows.spent(
-            tx,
-            self.claim.execution_id,
-            self.claim.fence,
-            prompt_tokens=reply.prompt_tokens if reply else None,
-            completion_tokens=reply.completion_tokens if reply else None,
-            cost_usd=reply.cost_usd if reply else None,
-        )
-        if spent is None:
-            raise LostError
-        self.spent_usd = _all_spent(spent)
-        return job
-
-
-def _all_spent(run: Run) -> float:
-    return (run.earlier_cost_usd or 0.0) + (run.cost_usd or 0.0)
 
 
 def _kept(reply: Reply) -> Reply:
@@ -610,7 +662,7 @@ def _has_check(criterion: Criterion) -> bool:
     return criterion.expression is not None or criterion.json_schema is not None
 
 
-def _count(results: dict[str, CriterionResult]) -> str:
+def _count(results: Sequence[CriterionResult]) -> str:
     return f"{len(results)} {'criterion' if len(results) == 1 else 'criteria'}"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from db import executions as execution_rows
+from db.records import Run
 from services.executions.claims import Claim
 from services.ports import FIRST_FENCE, Reservation
 from services.runners.leases import Leases
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 NAME = "in_process"
 # How long at most until an execution is noticed that another process left behind, beyond its lease.
 SWEEP_SECONDS = 1.0
+_SHORTEST_PAUSE = 0.025
 
 
 @dataclass
@@ -60,14 +62,14 @@ class InProcess:
     def _unreserve(self) -> None:
         self._reserved -= 1
 
-    def submit(self, execution_id: str, reservation: Reservation | None = None) -> None:
+    def submit(self, execution_id: str, reservation: Reservation | None = None, begun: object | None = None) -> None:
         """Run an execution whose lease was taken with a reservation; without one, look for work soon."""
         if reservation is None:
             self._work.set()
             return
         self._unreserve()
         if self._accepting and self._leases.get(execution_id) is None:
-            self._spawn(execution_id, FIRST_FENCE, reservation.taken_at)
+            self._spawn(execution_id, FIRST_FENCE, reservation.taken_at, begun if isinstance(begun, Run) else None)
         # Else the process is stopping: its leases are given up, and another one takes over.
 
     def interrupt(self, execution_id: str) -> None:
@@ -131,14 +133,14 @@ class InProcess:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
 
-    def _spawn(self, execution_id: str, fence: int, claimed_at: float) -> None:
+    def _spawn(self, execution_id: str, fence: int, claimed_at: float, begun: Run | None = None) -> None:
         lease = self._leases.lease(claimed_at)
         claim = Claim(execution_id, fence, lease)
-        self._leases.hold(claim, lease, asyncio.create_task(self._run_one(claim), name=execution_id))
+        self._leases.hold(claim, lease, asyncio.create_task(self._run_one(claim, begun), name=execution_id))
 
-    async def _run_one(self, claim: Claim) -> None:
+    async def _run_one(self, claim: Claim, begun: Run | None) -> None:
         try:
-            await self.steps.run(claim)
+            await self.steps.run(claim, begun)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -166,12 +168,15 @@ class InProcess:
         room = self.capacity - self.in_flight
         if room <= 0:
             return SWEEP_SECONDS
+        async with self.database.read() as tx:
+            next_due = await execution_rows.next_due_seconds(tx, self.name)
+        if next_due is None or next_due > 0:
+            return min(SWEEP_SECONDS, max(_SHORTEST_PAUSE, next_due or SWEEP_SECONDS))
         claimed_at = time.monotonic()
         async with self.database.begin() as tx:
             claimed = await execution_rows.claim_due(
                 tx, self.name, self.owner, self.lease_seconds, min(room, 100), running=list(self._leases)
             )
-            next_due = await execution_rows.next_due_seconds(tx, self.name)
         for item in claimed:
             if item.taken_over:
                 self.steps.metrics.takeovers.inc()
@@ -181,5 +186,4 @@ class InProcess:
             return 0.0
         # What is due but finds no room at its agent is looked for less and less often: who makes room here rings.
         self._fruitless = min(self._fruitless + 1, 5)
-        pause = 0.025 * 2.0**self._fruitless
-        return min(SWEEP_SECONDS, max(pause, next_due if next_due is not None else SWEEP_SECONDS))
+        return min(SWEEP_SECONDS, _SHORTEST_PAUSE * 2.0**self._fruitless)

@@ -117,8 +117,10 @@ class Temporal:
             return None
         return Reservation(execution_rows.HANDED_OVER, self.lease_seconds, time.monotonic(), _nothing)
 
-    def submit(self, execution_id: str, reservation: Reservation | None = None) -> None:
+    def submit(self, execution_id: str, reservation: Reservation | None = None, begun: object | None = None) -> None:
         """Start the workflow of an execution that was handed over, or tell it that something has changed."""
+        # Any worker may be the one who runs it: it reads what is committed.
+        del begun
         if reservation is not None:
             self._send(self._start_or_take_back([(execution_id, CALL_AGENT)]))
             return

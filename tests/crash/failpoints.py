@@ -57,7 +57,7 @@ class Failpoints:
 
         @asynccontextmanager
         async def watched_begin(database: Database, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
-            name = _opener()
+            name = opener()
             self.come_to(name, "before")
             async with begin(database, urgent=urgent) as tx:
                 yield tx
@@ -86,7 +86,7 @@ class Failpoints:
         put(asking_class, "__call__", watched_ask)
 
 
-def _opener() -> str:
+def opener() -> str:
     """The function that opens the transaction."""
     frame = sys._getframe(2)  # noqa: SLF001
     while frame.f_back is not None and frame.f_code.co_qualname in _PLUMBING:

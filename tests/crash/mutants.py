@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from db import executions as execution_rows
-from db import rows
 from db import validations as validation_rows
 from db.models import executions
+from db.types import now
 from services.executions import requests
 from services.executions.steps import Steps
 from services.executions.validation import Validating
@@ -47,9 +48,8 @@ def status_before_verdict() -> None:
     async def settle(self: Validating, asking: Any, *rest: Any) -> None:
         kept: dict[str, Any] = {}
 
-        async def create_later(tx: Any, **values: Any) -> Any:
+        async def create_later(tx: Any, **values: Any) -> None:
             kept.update(values)
-            return type("Nothing", (), {"id": None})()
 
         put(validation_rows, "create", create_later)
         try:
@@ -57,9 +57,7 @@ def status_before_verdict() -> None:
         finally:
             put(validation_rows, "create", real_create)
         async with self.database.begin() as tx:
-            made = await real_create(tx, **kept)
-            point = executions.update().where(executions.c.id == asking.run.execution.id)
-            await tx.connection.execute(point.values(latest_validation_id=made.id))
+            await real_create(tx, **kept)
 
     put(Validating, "_settle", settle)
 
@@ -67,9 +65,21 @@ def status_before_verdict() -> None:
 def resume_without_fence() -> None:
     """Writes of a running execution no longer look at the fence, nor whether it still runs."""
 
-    async def advance(tx: Any, execution_id: str, held_fence: int, **values: Any) -> Any:
-        change = executions.update().where(executions.c.id == execution_id).values(**values).returning(executions)
-        return rows.run((await tx.connection.execute(change)).one())
+    async def advance(
+        tx: Any,
+        execution_id: str,
+        held_fence: int,
+        values: Mapping[str, Any],
+        expressions: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
+        /,
+        *,
+        returning: Sequence[str] = ("fence",),
+        **parameters: Any,
+    ) -> Any:
+        moved = {name: make() for name, make in expressions.items()}
+        change = executions.update().where(executions.c.id == execution_id).values({**values, **moved})
+        change = change.returning(*(executions.c[name] for name in returning))
+        return (await tx.connection.execute(change, parameters)).one()
 
     put(execution_rows, "_advance", advance)
 
@@ -79,9 +89,15 @@ def sweeper_ignores_the_runner() -> None:
     real = execution_rows._claim  # noqa: SLF001
 
     async def claim_due(tx: Any, runner: str, owner: str, lease_seconds: float, limit: int, **_: Any) -> Any:
-        return await real(tx, owner, lease_seconds, limit, executions.c.runner.is_not(None))
+        return await real(
+            tx, "whatever is due", owner, lease_seconds, limit, lambda: executions.c.claimable_at <= now()
+        )
+
+    async def next_due_seconds(tx: Any, runner: str) -> float:
+        return 0.0
 
     put(execution_rows, "claim_due", claim_due)
+    put(execution_rows, "next_due_seconds", next_due_seconds)
 
 
 def key_not_reused() -> None:

@@ -246,12 +246,12 @@ STEPS: dict[str, Step] = {
     "keep_answer": lambda tx, id_, fence: executions.keep_answer(tx, id_, fence, {"late": True}, 60),
     "asking": executions.asking,
     "keeping": executions.keeping,
-    "spent": lambda tx, id_, fence: executions.spent(
-        tx, id_, fence, prompt_tokens=1, completion_tokens=1, cost_usd=1.0
-    ),
+    "asked": lambda tx, id_, fence: executions.asked(tx, id_, fence, calls=1, spent=executions.Spent(1, 1, 1.0)),
     "wait_retry": lambda tx, id_, fence: executions.wait_retry(tx, id_, fence, 1),
     "finish": lambda tx, id_, fence: executions.finish(tx, id_, fence, ExecutionOutcome.AGENT_FAILED),
-    "judged_by": lambda tx, id_, fence: executions.judged_by(tx, id_, fence, "val_1"),
+    "finish by a verdict": lambda tx, id_, fence: executions.finish(
+        tx, id_, fence, ExecutionOutcome.REJECTED, validation_id="val_1", calls=1, spent=executions.Spent(1, 1, 1.0)
+    ),
 }
 
 
@@ -394,7 +394,8 @@ async def test_what_is_validated_again_is_handed_over_at_once_but_not_what_waits
     # Its workflow keeps the time, and is only missed after a while.
     assert await hand_over(database) == []
     async with database.begin() as tx:
-        run = await executions.finish(tx, execution_id, claimed.fence, ExecutionOutcome.UNDECIDED)
+        await executions.finish(tx, execution_id, claimed.fence, ExecutionOutcome.UNDECIDED)
+        run = await executions.run(tx, execution_id)
         assert run is not None
         job = await jobs.get(tx, EVERYTHING, run.execution.job_id)
         assert await _reopened(tx, execution_id, job) is not None

@@ -50,7 +50,7 @@ def log(number: int) -> JobLog:
 
 def job(number: int) -> Job:
     status = JobStatus.ASSIGNED
-    return Job(f"job_{number}", 1, "Job", "", {}, (), status, None, None, None, ADA, None, NOW, NOW)
+    return Job(f"job_{number}", 1, "Job", "", {}, (), status, None, None, None, ADA, None, NOW, NOW, 0)
 
 
 class Rows:

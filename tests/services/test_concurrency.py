@@ -300,7 +300,7 @@ async def test_a_process_that_drains_leaves_its_work_to_another_at_once(open_hou
             job = await house.job(await house.agent(URL, executor="crowd", idempotent=True))
             await house.execute(job, wait_seconds=0)
             await soon(lambda: slow.present)
-        after = await finished(other, job, seconds=5)
+        after = await finished(other, job, seconds=20)
         assert after.status is JobStatus.COMPLETED
         assert (await other.log(job))[-1].type is JobLogType.STATUS_CHANGE
         assert await other.violations() == []

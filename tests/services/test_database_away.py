@@ -62,8 +62,14 @@ async def test_what_an_agent_answered_waits_for_the_database(open_house: OpenHou
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("absence", [("spent", 2)], indirect=True)
-@pytest.mark.parametrize("says", [Verdict.PASS, ValidatorError(ValidatorTroubleKind.REFUSED, "It refuses.")])
+@pytest.mark.parametrize(
+    ("absence", "says"),
+    [
+        (("finish", 2), Verdict.PASS),
+        (("asked", 2), ValidatorError(ValidatorTroubleKind.REFUSED, "It refuses.")),
+    ],
+    indirect=["absence"],
+)
 async def test_what_a_validator_replied_waits_for_the_database(
     open_house: OpenHouse, absence: Absence, says: Verdict | ValidatorError
 ) -> None:

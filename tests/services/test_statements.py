@@ -1,0 +1,116 @@
+"""What an execution costs the database, counted and not timed: its transactions, and the statements of each.
+
+Whatever makes one of these numbers larger makes every execution slower: see docs/performance.md before raising it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from db.records import JobStatus
+from db.session import Database, Transaction
+from services.inputs import CriterionDraft
+from tests.crash.failpoints import opener
+from tests.fakes import FakeExecutor, FakeValidator
+from tests.services.conftest import IS_OK, NEEDS_JUDGEMENT, OpenHouse
+
+# Those of a house that do nothing for a single execution.
+ELSEWHERE = "no transaction of an execution"
+
+JUDGED = {
+    # Lock the job, read its agent, take a slot; insert the execution, change the job, log that.
+    "Executions._start": 6,
+    # Lock the job, see whether the agent is still enabled; advance, log.
+    "Steps._log_request": 4,
+    # Lock the job; keep the answer, give the slot back, log.
+    "Steps._keep": 4,
+    # Lock the job; advance, log.
+    "_Asking._log_request": 3,
+    # Lock the job; finish; log the reply; insert the validation, change the job, log that.
+    "Validating._settle": 6,
+}
+CHECKED = {
+    "Executions._start": 6,
+    "Steps._log_request": 4,
+    "Steps._keep": 4,
+    # Both sides of the checks in place of the reply.
+    "Validating._settle": 7,
+}
+BOTH = JUDGED | {
+    # What code has decided: logged on both sides, and kept for a validation that is interrupted, by way of a delete.
+    "_Asking._log_request": 7,
+    "Validating._settle": 7,
+}
+# Whoever waits looks at the state at each ring, and at job and execution in the end; the process looks for work.
+MOST_READS = 12
+
+
+class Counted:
+    """Counts statements by the function that has opened their transaction, while it is on."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.statements: Counter[str] = Counter()
+        self.transactions: Counter[str] = Counter()
+        self._present: ContextVar[str] = ContextVar("present", default=ELSEWHERE)
+        self._begin = Database.begin
+
+    def begin(self) -> Any:
+        """`Database.begin`, watched."""
+        counted = self
+
+        @asynccontextmanager
+        async def watched(database: Database, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
+            name = opener()
+            counted.transactions[name] += counted.on
+            async with counted._begin(database, urgent=urgent) as tx:
+                token = counted._present.set(name)
+                try:
+                    yield tx
+                finally:
+                    counted._present.reset(token)
+
+        return watched
+
+    def heard(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if self.on and not statement.startswith("BEGIN"):
+            self.statements[self._present.get()] += 1
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Generator[Counted]:
+    counted = Counted()
+    monkeypatch.setattr(Database, "begin", counted.begin())
+    event.listen(Engine, "before_cursor_execute", counted.heard)
+    yield counted
+    event.remove(Engine, "before_cursor_execute", counted.heard)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "costs"), [((NEEDS_JUDGEMENT,), JUDGED), ((IS_OK,), CHECKED), ((IS_OK, NEEDS_JUDGEMENT), BOTH)]
+)
+async def test_an_execution_costs_so_many_statements_and_transactions(
+    open_house: OpenHouse, counted: Counted, criteria: tuple[CriterionDraft, ...], costs: dict[str, int]
+) -> None:
+    fields = {"extra_executors": [("fake", FakeExecutor())], "validator": FakeValidator(), "lease_seconds": 60}
+    async with open_house(**fields) as house:
+        agent = await house.agent("http://127.0.0.1:9/", executor="fake")
+        job = await house.job(agent, *criteria)
+        counted.on = True
+        result = await house.execute(job)
+        counted.on = False
+        assert result.job is not None
+        assert result.job.status is JobStatus.COMPLETED
+
+    reads = counted.statements.pop(ELSEWHERE)
+    assert dict(counted.statements) == costs
+    assert counted.transactions == Counter(list(costs))
+    assert reads <= MOST_READS
