@@ -158,7 +158,7 @@ async def create(
             outcome=None,
             requested_by=requested_by,
             idempotency_key=idempotency_key,
-            answer=None,
+            kept_answer=None,
             latest_validation_id=None,
             queued_at=row.queued_at,
             started_at=None,

@@ -35,6 +35,8 @@ _COLUMNS: dict[str, Callable[[Any], JsonValue]] = {
     "acceptance_criteria": rows.criteria_json,
     "notice": rows.notice_json,
 }
+# What a job's record calls them.
+_FIELDS = {"acceptance_criteria": "stored_criteria", "notice": "stored_notice"}
 
 
 async def create(
@@ -92,10 +94,14 @@ async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
         changed = update(jobs).where(*same).values(updated_at=now(), **moved, **new(jobs, values))
         return changed.returning(jobs.c.updated_at)
 
-    stored = {name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()}
+    stored: dict[str, Any] = {
+        name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()
+    }
     statement = prepared(tx, ("change a job", moves, *values), build)
     row = await tx.fetch_one(statement, given(old, "old") | given(stored))
-    return None if row is None else replace(job, updated_at=row.updated_at, **values)
+    if row is None:
+        return None
+    return job._replace(updated_at=row.updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
 
 
 async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job | None:

@@ -10,7 +10,7 @@ from db import executions as execution_rows
 from db import validations as validation_rows
 from db.models import executions
 from db.types import now
-from services.executions import requests
+from services.executions import requests, steps
 from services.executions.steps import Steps
 from services.executions.validation import Validating
 from tests.crash.patching import put
@@ -22,9 +22,9 @@ def send_before_log() -> None:
     real_keep, real_trouble = Steps._keep, Steps._log_trouble  # noqa: SLF001
     owed: dict[str, tuple[Any, ...]] = {}
 
-    async def log_later(self: Steps, claim: Any, *rest: Any) -> tuple[str, None]:
+    async def log_later(self: Steps, claim: Any, *rest: Any) -> tuple[str, object]:
         owed[claim.execution_id] = rest
-        return "", None
+        return "", steps._Secrets(None, None)  # noqa: SLF001
 
     def first_log(then: Any) -> Any:
         async def logged(self: Steps, claim: Any, run: Any, response: Any, *rest: Any, **named: Any) -> Any:
