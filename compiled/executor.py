@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, cast
 
-from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema
+from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema, OperationType
 from graphql.execution import Executor
 
 from compiled.bindings import Bindings, Call, OfSource
@@ -35,6 +36,26 @@ class CompiledExecutor(Executor[Any]):
             executor.variant = cls.plans.of(executor, document)
         found: list[GraphQLError] | CompiledExecutor = executor
         return found
+
+    def execute_operation(self, serially: bool | None = None) -> Any:  # noqa: FBT001  (graphql-core's)
+        """Execute a query without collecting its fields again; anything else as graphql-core does."""
+        variant = self.variant
+        if variant is None or serially or self.hooks is not None or self.operation.operation is not OperationType.QUERY:
+            return super().execute_operation(serially)
+        try:
+            answer = Flight(self).run(variant.root, self.root_value, None)
+        except GraphQLError as error:
+            self.collected_errors.add(error, None)
+            return self.build_response(None)
+        return self.build_response(answer) if answer.__class__ is dict else self._awaited(answer)
+
+    async def _awaited(self, answer: Awaitable[dict[str, Any]]) -> Any:
+        try:
+            data = await answer
+        except GraphQLError as error:
+            self.collected_errors.add(error, None)
+            return self.build_response(None)
+        return self.build_response(data)
 
     def execute_collected_root_fields(
         self,

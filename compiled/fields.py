@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from graphql import (
@@ -57,6 +57,7 @@ class FieldPlan:
     """One field of a selection set, merged from all the places where the document selects it."""
 
     __slots__ = (
+        "constants",
         "definition",
         "details",
         "inner",
@@ -84,6 +85,8 @@ class FieldPlan:
         self.details = details
         self.nodes = [item.node for item in details]
         self.definition = definition
+        self.constants: Mapping[str, Any] | None = None
+        """The coerced arguments, where they are the same in each execution."""
         type_ = cast("Any", definition).type
         self.type = type_
         self.nullable = not isinstance(type_, GraphQLNonNull)

@@ -32,6 +32,9 @@ _CONDITIONS = {"skip", "include"}
 # Directives that change how an operation is executed in ways that are not compiled.
 _NOT_COMPILED = {"defer", "stream", "experimental_disableErrorPropagation"}
 
+_PLAIN_LITERALS = {"int_value", "float_value", "string_value", "boolean_value", "null_value"}
+_UNCHANGEABLE = {int, float, str, bool, type(None)}
+
 
 class Variant:
     """An operation under one set of conditions. Selection sets are compiled as execution first gets to them."""
@@ -97,9 +100,7 @@ class Variant:
     def call(self, executor: Any, field: FieldPlan, info: GraphQLResolveInfo[Any]) -> Call | OfSource | bool:
         """Return how to resolve a field in this execution; False: only graphql-core can, or tell what is wrong."""
         try:
-            arguments = get_argument_values(
-                field.definition, field.nodes[0], executor.variable_values, None, executor.hide_suggestions
-            )
+            arguments = self._arguments(executor, field)
             found = self.bindings.call(field.definition, arguments, info)
         except Exception:  # noqa: BLE001  (it is raised again for each source, where it becomes the field's error)
             return False
@@ -109,6 +110,18 @@ class Variant:
         if not arguments:
             return resolve  # type: ignore[no-any-return]
         return lambda source, info: resolve(source, info, **arguments)
+
+    @staticmethod
+    def _arguments(executor: Any, field: FieldPlan) -> Mapping[str, Any]:
+        """The coerced arguments of a field; what is written in the document is kept, where nobody can change it."""
+        if field.constants is not None:
+            return field.constants
+        node = field.nodes[0]
+        found = get_argument_values(field.definition, node, executor.variable_values, None, executor.hide_suggestions)
+        written = all(item.value.kind in _PLAIN_LITERALS for item in node.arguments or ())
+        if written and all(value.__class__ in _UNCHANGEABLE for value in found.values()):
+            field.constants = found
+        return found
 
 
 class _Operation:

@@ -19,6 +19,7 @@ from db.prepared import Lines, Prepared, tell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
 # How long a SQLite writer waits for another process's transaction. Ours take milliseconds.
 SQLITE_BUSY_SECONDS = 30
@@ -154,6 +155,22 @@ class _Late:
             await self._connection.close()
 
 
+class _Reading:
+    """A transaction that is none: of single statements, each by itself."""
+
+    __slots__ = ("_late", "_lines")
+
+    def __init__(self, engine: AsyncEngine, lines: Lines) -> None:
+        self._late = _Late(engine)
+        self._lines = lines
+
+    async def __aenter__(self) -> Transaction:
+        return Transaction(self._late, self._lines)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._late.close()
+
+
 class Database:
     """One database, SQLite or PostgreSQL, and its connections."""
 
@@ -200,16 +217,12 @@ class Database:
         for call in tx.committed:
             call()
 
-    @asynccontextmanager
-    async def read(self) -> AsyncGenerator[Transaction]:
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that only reads; on PostgreSQL, each of its statements sees what is committed by then."""
-        if self._lines is not None:
-            late = _Late(self._engine)
-            try:
-                yield Transaction(late, self._lines)
-            finally:
-                await late.close()
-            return
+        return self._read() if self._lines is None else _Reading(self._engine, self._lines)
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncGenerator[Transaction]:
         async with self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
