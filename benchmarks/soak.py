@@ -149,8 +149,8 @@ class Growth:
     def __str__(self) -> str:
         verdict = "flat" if self.is_flat else "GROWING"
         return (
-            f"{verdict}: {self.bytes_each:.0f} bytes for each of the {self.what} after the first {WARM:.0%};"
-            f" flat is up to {self.bound_bytes:.0f}"
+            f"{verdict}: {round(self.bytes_each)} bytes for each of the {self.what} after the first {WARM:.0%};"
+            f" flat is up to {round(self.bound_bytes)}"
         )
 
 
