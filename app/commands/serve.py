@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from socket import socket
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from app.secrets import credentials_in
 from app.settings import LOOPBACK, Settings, load
 from app.tracing import trace_as_told
 
-ALLOCATIONS_PER_COLLECTION = 10_000
 PORTS = validators.Number(gte=0, lte=65_535)
 
 
@@ -33,11 +31,7 @@ def serve(
     server = serving.server_for(app, app.state.drain, settings)
 
     def started() -> None:
-        # Modules, schema and mappings stay for good; a full collection that walks over them keeps everybody 100 ms.
-        gc.collect()
-        gc.freeze()
-        # An answer of a thousand rows is ten thousand objects, none of them garbage that only a collection would find.
-        gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
+        serving.collect_seldom()
         say(f"Signoff serves at {address}/graphql (Ctrl-C ends)", to_stderr=True)
 
     server.on_started = started
@@ -57,9 +51,12 @@ def worker(
     address = _address(host, sockets[0])
     server = serving.server_for(app, app.state.drain, settings)
     queue = f"{settings.temporal_task_queue!r} at {settings.temporal_address}"
-    server.on_started = lambda: say(
-        f"Signoff works on {queue}, health at {address}/readyz (Ctrl-C ends)", to_stderr=True
-    )
+
+    def started() -> None:
+        serving.collect_seldom()
+        say(f"Signoff works on {queue}, health at {address}/readyz (Ctrl-C ends)", to_stderr=True)
+
+    server.on_started = started
     server.run(sockets)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -12,7 +13,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from app.asgi import create_app, create_worker
-from app.serving import listen, log_to_stderr, port_of, server_for
+from app.serving import ALLOCATIONS_PER_COLLECTION, listen, log_to_stderr, port_of, server_for
 from app.settings import load
 from tests.crash.failpoints import Failpoints
 from tests.crash.mutants import MUTANTS
@@ -88,5 +89,12 @@ def _serve(
     application = create_worker(settings) if works else create_app(settings, migrates=False)
     server = server_for(application, application.state.drain, settings)
     port = port_of(sockets[0])
-    server.on_started = lambda: ready.send(port)
+
+    def started() -> None:
+        # As `signoff serve` does, but for the collection before: it would copy what forked processes share.
+        gc.freeze()
+        gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
+        ready.send(port)
+
+    server.on_started = started
     server.run(sockets)
