@@ -22,8 +22,8 @@ from schema.sharing import Answer
 from services.jobs import Jobs
 from services.viewer import Viewer
 from tests.compiled_queries.documents import DocumentMaker
-from tests.schema.conftest import Api, Followers, services_of, until
-from tests.schema.sockets import Socket
+from tests.schema.conftest import BRIEF, Api, Followers, services_of, until
+from tests.schema.sockets import Closed, Socket
 from tests.schema.test_jobs_api import EXECUTE, new_agent, new_job
 from tests.schema.test_sse import events_of, stream
 from tests.services.conftest import ADMIN, CLIENT, STRANGER
@@ -242,6 +242,22 @@ async def test_both_transports_tell_the_same_bytes(api: Api, served: str, follow
         name, event = await anext(events_of(response))
 
     assert (name, event) == ("next", {"data": told})
+
+
+async def test_a_token_that_ends_closes_its_socket_and_no_equal_one(api: Api, followers: Followers) -> None:
+    job_id = await new_job(api)
+    async with Socket(api.app) as lasting, Socket(api.app) as brief:
+        for socket, token in ((lasting, CLIENT.id), (brief, BRIEF)):
+            await socket.init(token)
+            await socket.subscribe("1", PLAIN, id=job_id)
+            await until(lambda: followers.count >= 1)
+        while not isinstance(closed := await brief.receive(), Closed):
+            pass
+        await until(lambda: followers.count == 1)
+        await api.house.append(job_id, 1)
+        assert (await lasting.next("1"))["jobLogAppended"]["cursor"]
+
+    assert closed == Closed(4403, "The token has expired.")
 
 
 class Counting(Socket):

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from services.refusals import SlowConsumerError
-from tests.schema.conftest import Api
+from tests.schema.conftest import Api, Followers, until
 from tests.schema.sockets import Socket
 from tests.services.conftest import ADMIN, CLIENT, House
 
@@ -56,3 +56,26 @@ async def test_a_socket_that_is_not_read_gets_an_error_with_the_cursor(api: Api)
             (error,) = message["payload"]
             assert error["extensions"] == {"code": "SLOW_CONSUMER", "cursor": seen[-1]}
     assert len(seen) == len(set(seen))
+
+
+async def test_a_socket_that_is_not_read_holds_up_no_equal_one_and_misses_nothing(
+    api: Api, followers: Followers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("feed", "tail"):  # small, so that the one is soon before what they share
+        monkeypatch.setattr(f"services.{module}.BATCH", 5)
+    monkeypatch.setattr("services.feed.KEPT", 10)
+    job_id = (await api.house.job(None)).id
+    cursor = (await api.data("{ feedCursor }"))["feedCursor"]
+    async with Socket(api.app, room=1) as stuck, Socket(api.app) as read:
+        for socket in (stuck, read):
+            await socket.init(CLIENT.id)
+            await socket.subscribe("1", APPENDED, id=job_id, after=cursor)
+        await until(lambda: followers.count == 2)
+        for _ in range(10):
+            await api.house.append(job_id, 6)
+        all_ = [await read.next("1") for _ in range(60)]
+        await stuck.stuck()
+        later = [await stuck.next("1") for _ in range(60)]
+
+    assert later == all_
+    assert len({event["jobLogAppended"]["cursor"] for event in all_}) == 60

@@ -121,7 +121,7 @@ async def test_whoever_comes_when_and_however_slow_sees_each_entry_once_in_order
     dice = random.Random(7)
     mine, other = [await house.job(None) for _ in range(2)]
     start = await feed.cursor()
-    commits = [dice.choice((1, 1, 2, 12)) for _ in range(40)]
+    commits = [dice.choice((1, 1, 2, 12)) for _ in range(25)]
     expected = sum(commits) + (len(commits) if all_jobs else 0)
 
     async def write() -> None:
