@@ -40,7 +40,7 @@ class Lands(Protocol):
 class Pending:
     """A gap in the answer, and what will fill it."""
 
-    __slots__ = ("awaitable", "bound", "container", "field", "key", "path")
+    __slots__ = ("arrival", "awaitable", "bound", "container", "field", "key", "path")
 
     def __init__(
         self,
@@ -52,18 +52,14 @@ class Pending:
         bound: Bound | None,
     ) -> None:
         self.awaitable = awaitable
+        # What it waits for that others wait for too, see `bindings.Joint`; None where it waits for something alone.
+        self.arrival: asyncio.Future[Any] | None = getattr(awaitable, "arrival", None)
         self.container = container
         self.key = key
         # None: what arrives is complete, and its errors are told already.
         self.field = field
         self.path = path
         self.bound = bound
-
-
-def _arrival(item: Pending) -> asyncio.Future[Any] | None:
-    """What a gap waits for that others wait for too, see `bindings.Joint`; None where it waits for something alone."""
-    found: asyncio.Future[Any] | None = getattr(item.awaitable, "arrival", None)
-    return found
 
 
 class Flight:
@@ -99,7 +95,7 @@ class Flight:
     async def _wait(self, answer: Any) -> Any:
         try:
             # One thing alone is awaited right here: a task of its own would be for nothing.
-            while len(self.new) == 1 and _arrival(self.new[0]) is None:
+            while len(self.new) == 1 and self.new[0].arrival is None:
                 item = self.new.pop()
                 try:
                     value = await item.awaitable
@@ -118,7 +114,7 @@ class Flight:
 
     async def _cancel_all(self) -> None:
         self.drop(0)
-        running = [future for future, items in self._running.items() if _arrival(items[0]) is None]
+        running = [future for future, items in self._running.items() if items[0].arrival is None]
         self._running.clear()
         for future in running:
             future.cancel()
@@ -130,7 +126,7 @@ class Flight:
         found = self.new[:]
         self.new.clear()
         for item in found:
-            future = _arrival(item) or asyncio.ensure_future(item.awaitable)
+            future = item.arrival or asyncio.ensure_future(item.awaitable)
             waiting = self._running.get(future)
             if waiting is None:
                 self._running[future] = [item]
@@ -154,22 +150,20 @@ class Flight:
                 return
             self._landing = items[::-1]
             while self._landing:
-                self._land(self._landing.pop(), future)
+                item = self._landing.pop()
+                try:
+                    awaitable: Any = item.awaitable
+                    value = future.result() if item.arrival is None else awaitable.value()
+                except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
+                    self._failed(item, error)
+                else:
+                    self._arrived(item, value)
             if self.new:
                 self._begin()
             if not self._running:
                 done.set_result(None)
         except BaseException as error:  # noqa: BLE001  (it is raised where the flight is awaited)
             done.set_exception(error)
-
-    def _land(self, item: Pending, future: asyncio.Future[Any]) -> None:
-        awaitable: Any = item.awaitable
-        try:
-            value = future.result() if _arrival(item) is None else awaitable.value()
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
-            self._failed(item, error)
-        else:
-            self._arrived(item, value)
 
     def _arrived(self, item: Pending, value: Any) -> None:
         mark = len(self.new)
@@ -211,5 +205,5 @@ class Flight:
                 self._running[future] = left
             else:
                 del self._running[future]
-                if _arrival(items[0]) is None:
+                if items[0].arrival is None:
                     future.cancel()

@@ -83,15 +83,17 @@ def agent(root: Job | Execution, info: Info) -> Awaitable[Agent | None] | None:
     """The agent of a job or an execution, enabled or not."""
     if root.agent_id is None:
         return None
-    read = info.context.once(info, lambda: partial(info.context.services.agents.get_many))
-    return info.context.load(read, root.agent_id)
+    context = info.context
+    read = context.once(info, lambda: partial(context.services.agents.get_many))
+    return context.loaders.load(read, root.agent_id)
 
 
 def latest_execution(root: Job, info: Info) -> Awaitable[Execution | None] | None:
     """The job's latest execution."""
     if root.latest_execution_id is None:
         return None
-    return info.context.load(info.context.once(info, lambda: read_executions(info)), root.latest_execution_id)
+    context = info.context
+    return context.loaders.load(context.once(info, lambda: read_executions(info)), root.latest_execution_id)
 
 
 async def available_actions(root: Job, info: Info) -> list[JobAction]:
