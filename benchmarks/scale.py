@@ -58,7 +58,7 @@ from tests.databases import execute
 from tests.scrapes import samples
 from tests.temporal_server import TemporalServer, temporal_server
 
-console = Console()
+console = Console(width=140)
 METRICS_TOKEN = "a-token-for-the-benchmark"  # noqa: S105 - loopback, for minutes
 SLOTS = 1_000
 ROUNDS = 30
