@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from db.records import (
     Actor,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from db.records import JsonValue
 
 
+# Makes a named tuple of its values in half the time that calling its class takes.
+_new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 # Looking a member up takes a tenth of the time that calling its class does.
 _LOG_TYPES = {member.value: member for member in JobLogType}
 _LOG_STATUSES = {member.value: member for member in JobLogStatus}
@@ -323,4 +325,5 @@ def log(row: Sequence[Any]) -> JobLog:
         error_code,
         trace_id,
     )
-    return JobLog._make(values)
+    entry: JobLog = _new(JobLog, values)
+    return entry
