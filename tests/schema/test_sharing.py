@@ -275,7 +275,7 @@ class Counting(Socket):
 async def calls_of_an_event(api: Api, followers: Followers, listeners: int) -> int:
     """How many calls of functions it takes until everybody has been sent it."""
     job_id = await new_job(api)
-    counted = 0
+    counted, counts = 0, list[int]()
 
     def count(_frame: object, event: str, _argument: object) -> None:
         nonlocal counted
@@ -288,15 +288,17 @@ async def calls_of_an_event(api: Api, followers: Followers, listeners: int) -> i
             await socket.subscribe("1", PLAIN, id=job_id)
         await until(lambda: followers.count == listeners)
         await asyncio.sleep(0.2)
-        for profiled in (False, True):
-            Counting.got = 0
+        for profiled in (False, True, True, True):
+            Counting.got = counted = 0
             sys.setprofile(count if profiled else None)
             try:
                 await api.house.append(job_id, 1)
                 await until(lambda: Counting.got == listeners)
             finally:
                 sys.setprofile(None)
-    return counted
+            counts.append(counted)
+    # Leases are kept and house is kept beside, now and then: the least has none of it.
+    return min(counts[1:])
 
 
 async def test_an_event_takes_no_more_calls_a_listener_than_it_did(api: Api, followers: Followers) -> None:
