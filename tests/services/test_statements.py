@@ -110,6 +110,9 @@ async def test_an_execution_costs_so_many_statements_and_transactions(
         assert result.job is not None
         assert result.job.status is JobStatus.COMPLETED
 
+    # House is kept beside it, every few seconds.
+    for found in (counted.statements, counted.transactions):
+        del found["Housekeeping._do_some"]
     reads = counted.statements.pop(ELSEWHERE)
     assert dict(counted.statements) == costs
     assert counted.transactions == Counter(list(costs))
