@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,19 +66,26 @@ def actor_columns(prefix: str, who: Actor) -> dict[str, str | None]:
     return {f"{prefix}_id": who.id, f"{prefix}_name": who.display_name, f"{prefix}_role": who.role}
 
 
+def _members(record: Any) -> dict[str, Any]:
+    """A record's fields by their names; dataclasses.asdict would copy all that is within them."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 def criteria_json(criteria: Sequence[Criterion]) -> JsonValue:
     """Criteria as they are stored."""
-    return [asdict(criterion) for criterion in criteria]
+    return [_members(criterion) for criterion in criteria]
 
 
 def results_json(results: Sequence[CriterionResult]) -> JsonValue:
     """Criterion results as they are stored."""
-    return [asdict(result) for result in results]
+    return [_members(result) | {"criterion": _members(result.criterion)} for result in results]
 
 
 def notice_json(notice: JobNotice | None) -> JsonValue:
     """A notice as it is stored."""
-    return None if notice is None else asdict(notice)
+    if notice is None:
+        return None
+    return _members(notice) | {"failed_criteria": results_json(notice.failed_criteria)}
 
 
 def agent_change(row: Row[Any]) -> AgentChange:
@@ -192,12 +198,12 @@ def _execution(row: Row[Any], answer: JsonValue) -> Execution:
 
 def pinned_job_json(pinned: PinnedJob) -> JsonValue:
     """A pinned job as it is stored."""
-    return asdict(pinned)
+    return _members(pinned) | {"acceptance_criteria": criteria_json(pinned.acceptance_criteria)}
 
 
 def pinned_agent_json(pinned: PinnedAgent) -> JsonValue:
     """A pinned agent as it is stored."""
-    return asdict(pinned)
+    return _members(pinned)
 
 
 def run(row: Row[Any]) -> Run:

@@ -4,7 +4,7 @@
 # ruff: noqa: INP001
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import suppress
 
 import pytest
 
@@ -12,6 +12,10 @@ from db import feed, jobs, logs
 from db.records import EVERYTHING, Job, JobLogFilter, Page
 from db.session import Database
 from tests.db.making import make_job, make_log
+
+
+class RolledBackError(Exception):
+    """Ends a transaction."""
 
 
 @pytest.fixture
@@ -54,19 +58,17 @@ async def test_a_later_commit_is_not_shown_before_an_earlier_number_is_settled(
     database: Database, two_jobs: tuple[Job, Job], *, commits: bool
 ) -> None:
     slow, quick = two_jobs
-    async with AsyncExitStack() as stack:
-        tx = await stack.enter_async_context(database.begin())
-        await jobs.lock(tx, slow.id)
-        await make_log(tx, slow)  # draws 1, and stays open
-        await append(database, quick)  # draws 2, and is committed
-        assert await watermark(database) == 0
-        assert await seqs(database) == []
-        if not commits:
-            await tx.connection.rollback()
-            assert await seqs(database) == [2]
-            return
+    with suppress(RolledBackError):
+        async with database.begin() as tx:
+            await jobs.lock(tx, slow.id)
+            await make_log(tx, slow)  # draws 1, and stays open
+            await append(database, quick)  # draws 2, and is committed
+            assert await watermark(database) == 0
+            assert await seqs(database) == []
+            if not commits:
+                raise RolledBackError
     assert await watermark(database) == 2
-    assert await seqs(database) == [1, 2]
+    assert await seqs(database) == ([1, 2] if commits else [2])
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
