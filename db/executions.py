@@ -29,7 +29,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    type_coerce,
     update,
 )
 
@@ -45,6 +44,7 @@ from db.paging import (
     ids_parameter,
     pages_of_parents,
     prepared,
+    unread,
 )
 from db.prepared import given, new
 from db.records import Execution, ExecutionOutcome, ExecutionState, LiveExecutions, Run
@@ -752,8 +752,7 @@ async def census(tx: Transaction) -> list[LiveExecutions]:
 
 
 def _shown(table: FromClause) -> Select[Any]:
-    answer = type_coerce(table.c.answer, Text()).label(rows.STORED_ANSWER)
-    return select(*(table.c[name] for name in rows.SHOWN_COLUMNS), answer)
+    return unread(table, rows.SHOWN_COLUMNS)
 
 
 def _owned(table: FromClause) -> Select[Any]:
@@ -763,8 +762,8 @@ def _owned(table: FromClause) -> Select[Any]:
 
 def _listed(scope: Scope) -> Listing:
     if scope.owner_id is None:
-        return Listing(_shown, shape="all")
-    return Listing(_owned, {"owner": scope.owner_id}, "owned")
+        return Listing(_shown, shape="all", named=False)
+    return Listing(_owned, {"owner": scope.owner_id}, "owned", named=False)
 
 
 async def get_many(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[Execution | None]:

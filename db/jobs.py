@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, fun
 from db import job_counts, rows
 from db.feed import announce, announcement
 from db.models import executions, jobs
-from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared
+from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread
 from db.prepared import given, new
 from db.records import JobFilter, JobOrderField, JobStatus, OrderDirection
 from db.types import ByteText, Id, in_seconds, now
@@ -111,7 +111,7 @@ async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job
 
 async def get_many(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[Job | None]:
     """Jobs by id within the scope, in the order asked for."""
-    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.job)
+    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.listed_job)
 
 
 async def get(tx: Transaction, scope: Scope, job_id: str) -> Job | None:
@@ -130,7 +130,7 @@ async def page(
 ) -> PageOf[Job]:
     """Jobs within the scope that the filter lets through; positions are (time, id)."""
     key = Key((field.value, "id"), descending=direction is OrderDirection.DESC)
-    return await page_of_list(tx, jobs, _listed(scope, wanted), key, page, rows.job)
+    return await page_of_list(tx, jobs, _listed(scope, wanted), key, page, rows.listed_job)
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobFilter) -> int:
@@ -167,21 +167,25 @@ def _owners(scope: Scope, wanted: JobFilter) -> Sequence[str] | None:
     return [scope.owner_id] if wanted.owner_ids is None or scope.owner_id in wanted.owner_ids else []
 
 
+def _all(table: FromClause) -> Select[Any]:
+    return unread(table, rows.JOB_COLUMNS)
+
+
 def _owned(table: FromClause) -> Select[Any]:
-    return select(table).where(table.c.owner_id == bindparam("owner", type_=ByteText))
+    return _all(table).where(table.c.owner_id == bindparam("owner", type_=ByteText))
 
 
 def _listed(scope: Scope, wanted: JobFilter) -> Listing:
     listed, values, shape = (
-        (select, {}, "all") if scope.owner_id is None else (_owned, {"owner": scope.owner_id}, "owned")
+        (_all, {}, "all") if scope.owner_id is None else (_owned, {"owner": scope.owner_id}, "owned")
     )
     if wanted == NO_FILTER:
-        return Listing(listed, values, shape)
+        return Listing(listed, values, shape, named=False)
 
     def build(table: FromClause) -> Select[Any]:
         return listed(table).where(*_conditions(table, wanted))
 
-    return Listing(build, values)
+    return Listing(build, values, named=False)
 
 
 def _conditions(table: FromClause, wanted: JobFilter) -> list[ColumnElement[bool]]:

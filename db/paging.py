@@ -13,12 +13,25 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, column, func, literal, select, true, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+    true,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.prepared import Prepared
 from db.records import PageOf
-from db.types import BigId, Id
+from db.types import BigId, CanonicalJson, Id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +113,18 @@ class Listing:
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
     shape: Hashable = None
     named: bool = True
+
+
+def unread(table: FromClause, names: Sequence[str]) -> Select[Any]:
+    """Select columns by name, for rows that are read by place: JSON as the text that is stored."""
+    return select(
+        *(
+            type_coerce(table.c[name], Text()).label(name)
+            if isinstance(table.c[name].type, CanonicalJson)
+            else table.c[name]
+            for name in names
+        )
+    )
 
 
 _LARGEST_KEPT = 1_000

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
+
 from db.records import (
     Actor,
     Agent,
@@ -143,12 +145,93 @@ def job(row: Row[Any]) -> Job:
     )
 
 
+# What a list of jobs is read from, by place, its JSON as the text that is stored.
+JOB_COLUMNS = (
+    "id",
+    "revision",
+    "title",
+    "description",
+    "input",
+    "acceptance_criteria",
+    "status",
+    "result",
+    "notice",
+    "agent_id",
+    "owner_id",
+    "owner_name",
+    "owner_role",
+    "latest_execution_id",
+    "created_at",
+    "updated_at",
+    "execution_count",
+)
+
+
+def listed_job(row: Sequence[Any]) -> Job:
+    """A row of JOB_COLUMNS."""
+    (
+        id_,
+        revision,
+        title,
+        description,
+        input_,
+        acceptance_criteria,
+        status,
+        result,
+        notice,
+        agent_id,
+        owner_id,
+        owner_name,
+        owner_role,
+        latest_execution_id,
+        created_at,
+        updated_at,
+        execution_count,
+    ) = row
+    values = (
+        id_,
+        revision,
+        title,
+        description,
+        orjson.loads(input_),
+        orjson.loads(acceptance_criteria),
+        _JOB_STATUSES[status],
+        None if result is None else orjson.loads(result),
+        None if notice is None else orjson.loads(notice),
+        agent_id,
+        actor(owner_id, owner_name, owner_role),
+        latest_execution_id,
+        created_at,
+        updated_at,
+        execution_count,
+    )
+    found: Job = _new(Job, values)
+    return found
+
+
 def execution(row: Row[Any]) -> Execution:
     """An execution's row, as clients see it."""
-    return _execution(row, row.answer)
+    return Execution(
+        id=row.id,
+        job_id=row.job_id,
+        number=row.number,
+        job_revision=row.job_revision,
+        agent_id=row.agent_id,
+        state=_EXECUTION_STATES[row.state],
+        outcome=_OUTCOMES[row.outcome],
+        requested_by=actor(row.requested_by_id, row.requested_by_name, row.requested_by_role),
+        idempotency_key=row.idempotency_key,
+        kept_answer=row.answer,
+        latest_validation_id=row.latest_validation_id,
+        queued_at=row.queued_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        next_retry_at=row.next_retry_at,
+    )
 
 
-# What is read of an execution that is only shown: not what it pins, and its answer as the text that is stored.
+# What an execution that is only shown is read from, by place: not what it pins, and its answer as the text that is
+# stored.
 SHOWN_COLUMNS = (
     "id",
     "job_id",
@@ -161,39 +244,47 @@ SHOWN_COLUMNS = (
     "requested_by_name",
     "requested_by_role",
     "idempotency_key",
+    "answer",
     "latest_validation_id",
     "queued_at",
     "started_at",
     "finished_at",
     "next_retry_at",
 )
-STORED_ANSWER = "stored_answer"
 
 
-def shown_execution(row: Row[Any]) -> Execution:
-    """A row of SHOWN_COLUMNS and the stored answer."""
-    stored = row.stored_answer
-    return _execution(row, None if stored is None else StoredJson(stored))
-
-
-def _execution(row: Row[Any], answer: JsonValue) -> Execution:
-    return Execution(
-        id=row.id,
-        job_id=row.job_id,
-        number=row.number,
-        job_revision=row.job_revision,
-        agent_id=row.agent_id,
-        state=_EXECUTION_STATES[row.state],
-        outcome=_OUTCOMES[row.outcome],
-        requested_by=actor(row.requested_by_id, row.requested_by_name, row.requested_by_role),
-        idempotency_key=row.idempotency_key,
-        kept_answer=answer,
-        latest_validation_id=row.latest_validation_id,
-        queued_at=row.queued_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        next_retry_at=row.next_retry_at,
+def shown_execution(row: Sequence[Any]) -> Execution:
+    """A row of SHOWN_COLUMNS."""
+    (
+        id_,
+        job_id,
+        number,
+        job_revision,
+        agent_id,
+        state,
+        outcome,
+        requested_by_id,
+        requested_by_name,
+        requested_by_role,
+        idempotency_key,
+        answer,
+        *others,
+    ) = row
+    values = (
+        id_,
+        job_id,
+        number,
+        job_revision,
+        agent_id,
+        _EXECUTION_STATES[state],
+        _OUTCOMES[outcome],
+        actor(requested_by_id, requested_by_name, requested_by_role),
+        idempotency_key,
+        None if answer is None else StoredJson(answer),
+        *others,
     )
+    found: Execution = _new(Execution, values)
+    return found
 
 
 def pinned_job_json(pinned: PinnedJob) -> JsonValue:
