@@ -60,8 +60,6 @@ neither says anything. Raises resolvers.errors.UnauthenticatedError for a token 
 TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
 # What one response answers.
 _ANSWERED = (Allowed.QUERY, Allowed.MUTATION)
-# Sending rarely has to wait: of a burst, a thousand listeners would be sent everything before anybody else is answered.
-_SENT_IN_ONE_GO = 4
 # A close frame's 125 bytes, less the two of its code.
 _REASON_BYTES = 123
 
@@ -202,14 +200,10 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         send_text = cast("_WebSocketAdapter", self.websocket).send_text
         # As Strawberry writes it, around an answer that is written already.
         head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
-        sent = 0
         async for result in result_source:
             if isinstance(result, Answer) and result.text is not None:
                 if not operation.completed:
                     await send_text(f"{head}{result.text}}}")
-                    sent += 1
-                    if sent % _SENT_IN_ONE_GO == 0:
-                        await asyncio.sleep(0)
                 continue
             errors: list[GraphQLError] = getattr(result, "errors", None) or []
             if any((error.extensions or {}).get("code") == SLOW_CONSUMER for error in errors):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 BATCH = 100
 # Followers of a burst are not all equally far. Payloads may have 256 KiB each: of those fewer are kept.
 KEPT, KEPT_WITH_PAYLOADS = 1_000, 100
+# So many entries are given to followers, then whoever else waits has a turn: some 10 ms of sending.
+TOLD_AT_ONCE = 2_000
 
 _SEQ = attrgetter("seq")
 
@@ -104,7 +106,7 @@ class Tail:
         try:
             async with listening as bell:
                 self.end = self._start = await present()
-                self._tell()
+                await self._tell()
                 is_all = True
                 while True:
                     await self._wanted.wait()
@@ -116,10 +118,10 @@ class Tail:
                     if entries:
                         self._entries += entries
                         self._forget(len(self._entries) - self._kept)
-                        self._tell()
+                        await self._tell(len(entries))
         except Exception as error:  # noqa: BLE001  (it belongs to those who follow)
             self._error = error
-            self._tell()
+            await self._tell()
 
     def _forget(self, count: int) -> None:
         if count > 0:
@@ -127,13 +129,17 @@ class Tail:
             self._start = self._entries[count - 1].seq
             del self._entries[:count]
 
-    def _tell(self) -> None:
+    async def _tell(self, entries: int = 0) -> None:
+        """Wake those who wait, of a burst a few at a time: each sends all of it before it waits again."""
         self._wanted.clear()
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
+        at_once = max(1, TOLD_AT_ONCE // max(1, entries))
+        for number, one in enumerate(waiting, 1):
             if one.done():
                 continue  # it has left
             if self._error is None:
                 one.set_result(None)
             else:
                 one.set_exception(self._error)
+            if number % at_once == 0:
+                await asyncio.sleep(0)

@@ -256,3 +256,18 @@ async def test_a_tail_reads_nothing_that_nobody_asks_for() -> None:
     await tail.more()
     assert (log.reads, tail.end) == (1, 2)
     await tail.stop()
+
+
+async def test_of_a_burst_only_some_are_told_before_others_have_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.tail.TOLD_AT_ONCE", 10)
+    log = Log()
+    tail = Tail(log.read, kept=10, poll_seconds=5)
+    tail.begin(log, log.present)
+    await tail.more()
+    crowd = [tail.more() for _ in range(6)]
+    log.ring(1, 2, 3, 4, 5)
+    await crowd[0]
+    assert sum(one.done() for one in crowd) < len(crowd)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*crowd)
+    await tail.stop()
