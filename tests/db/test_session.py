@@ -1,0 +1,62 @@
+"""Transactions and the connections that they are on: PostgreSQL's, which are kept from one to the next."""
+
+# A package here would hide the real db from the type checker.
+# ruff: noqa: INP001
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import pytest
+
+from db.session import Database, is_away
+from tests.db.making import scalar
+
+
+@pytest.fixture
+async def database(postgresql_url: str) -> AsyncGenerator[Database]:
+    database = Database.open(postgresql_url)
+    yield database
+    await database.close()
+
+
+async def backend(database: Database) -> int:
+    """The number of the server's process behind a transaction."""
+    async with database.begin() as tx:
+        pid: int = await scalar(tx, "SELECT pg_backend_pid()")
+    return pid
+
+
+async def test_a_connection_serves_one_transaction_after_the_other_and_is_in_use_in_between_for_nobody(
+    database: Database,
+) -> None:
+    assert await backend(database) == await backend(database)
+    assert database.connections()["work"] == (0, 20)
+
+
+async def test_a_connection_whose_transaction_failed_is_rolled_back_before_it_is_used_again(database: Database) -> None:
+    with suppress(ZeroDivisionError):
+        async with database.begin() as tx:
+            await scalar(tx, "SELECT txid_current()")
+            raise ZeroDivisionError
+    async with database.begin() as tx:
+        assert await scalar(tx, "SELECT txid_current_if_assigned()") is None
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced(database: Database, postgresql_url: str) -> None:
+    before = await backend(database)
+    other = Database.open(postgresql_url)
+    async with other.begin() as tx:
+        assert await scalar(tx, "SELECT pg_terminate_backend(:pid)", pid=before)
+    await other.close()
+    after = before
+    async with asyncio.timeout(10):
+        while after == before:
+            try:
+                after = await backend(database)
+            except Exception as error:
+                # Whatever the driver raises until it has noticed.
+                if not is_away(error):
+                    raise
+                await asyncio.sleep(0.01)
+    assert after != before
