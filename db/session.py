@@ -116,7 +116,9 @@ class Transaction:
             # Rolls back what is left, and must not be left in the middle of that.
             await asyncio.shield(connection.close())
             raise
-        if len(kept) < (kept.maxlen or 0):
+        pool: Any = engine.pool
+        # Where all are in use somebody may wait for one, and would not see it among those that are kept.
+        if len(kept) < (kept.maxlen or 0) and pool.checkedout() < pool.size():
             kept.append(connection)
         else:
             await connection.close()
@@ -180,16 +182,16 @@ async def _committed(driver: Any, transaction: Any) -> None:
 class _Late:
     """A connection that is taken once something is executed on it: where all statements are prepared, never."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, kept: deque[AsyncConnection]) -> None:
         self.dialect = engine.dialect
         self._engine = engine
+        self._kept = kept
         self._connection: AsyncConnection | None = None
 
     async def execute(self, statement: Any, parameters: Any = None) -> CursorResult[Any]:
         """Execute a statement by itself, see `prepared`."""
         if self._connection is None:
-            connection = self._engine.connect()
-            self._connection = await connection.start()
+            self._connection = connection = await _taken(self._engine, self._kept)
             await connection.execution_options(isolation_level="AUTOCOMMIT")
         result: CursorResult[Any] = await self._connection.execute(statement, parameters)
         return result
@@ -205,8 +207,8 @@ class _Reading:
 
     __slots__ = ("_late", "_lines")
 
-    def __init__(self, engine: AsyncEngine, lines: Lines) -> None:
-        self._late = _Late(engine)
+    def __init__(self, engine: AsyncEngine, kept: deque[AsyncConnection], lines: Lines) -> None:
+        self._late = _Late(engine, kept)
         self._lines = lines
 
     async def __aenter__(self) -> Transaction:
@@ -272,7 +274,7 @@ class Database:
 
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that only reads; on PostgreSQL, each of its statements sees what is committed by then."""
-        return self._read() if self._lines is None else _Reading(self._engine, self._lines)
+        return self._read() if self._lines is None else _Reading(self._engine, self._kept, self._lines)
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[Transaction]:

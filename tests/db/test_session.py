@@ -60,3 +60,35 @@ async def test_a_connection_that_the_server_has_closed_is_replaced(database: Dat
                     raise
                 await asyncio.sleep(0.01)
     assert after != before
+
+
+@pytest.mark.parametrize("way", ["begin", "read"])
+async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(postgresql_url: str, way: str) -> None:
+    database = Database.open(postgresql_url, pool_size=4)
+
+    all_in_use = asyncio.Barrier(5)
+
+    async def work(until: asyncio.Event) -> None:
+        async with database.begin():
+            await all_in_use.wait()
+            await until.wait()
+
+    async def waits() -> None:
+        async with getattr(database, way)() as tx:
+            await scalar(tx, "SELECT 1")
+
+    ends = [asyncio.Event() for _ in range(4)]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work(end)) for end in ends]
+        await all_in_use.wait()
+        waiting = group.create_task(waits())
+        await asyncio.sleep(0.05)
+        ends[0].set()
+        await waiting
+        # One that nobody wanted is kept, and is there for whoever comes.
+        ends[1].set()
+        await tasks[1]
+        await waits()
+        for end in ends:
+            end.set()
+    await database.close()
