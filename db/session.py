@@ -8,7 +8,9 @@ import time
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import WeakKeyDictionary, WeakSet
 
+import aiosqlite
 from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import CursorResult, event
 from sqlalchemy.engine import make_url
@@ -20,6 +22,9 @@ from db.prepared import Lines, Prepared, tell
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from threading import Thread
+
+    from sqlalchemy import Engine
 
 # How long a SQLite writer waits for another process's transaction. Ours take milliseconds.
 SQLITE_BUSY_SECONDS = 30
@@ -298,8 +303,9 @@ class Database:
             await self._lines.close()
         while self._kept:
             await self._kept.pop().close()
-        await self._engine.dispose()
-        await self._urgent.dispose()
+        for engine in (self._engine, self._urgent):
+            await engine.dispose()
+            await _silence(engine)
 
 
 class _OneWriter:
@@ -370,8 +376,36 @@ def _set_pragma(cursor: Any, statement: str) -> None:
     cursor.execute(statement)
 
 
+# Each connection of SQLite's works in a thread.
+_workers: WeakKeyDictionary[Engine, WeakSet[Thread]] = WeakKeyDictionary()
+
+
+async def _silence(engine: AsyncEngine) -> None:
+    """Wait until no thread of a closed engine has anything to say any more.
+
+    One whose work was cancelled, or that was still connecting, is told to stop and not waited for; what it then says to
+    an event loop that has ended is an error.
+    """
+    for worker in list(_workers.get(engine.sync_engine, ())):
+        if worker.is_alive():
+            await asyncio.to_thread(worker.join, SQLITE_BUSY_SECONDS)
+
+
 def _set_up_sqlite(engine: AsyncEngine) -> None:
     """Durable, concurrent and checked: WAL, every commit on disk, foreign keys, our own BEGIN."""
+    workers = _workers[engine.sync_engine] = WeakSet()
+
+    def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
+        connection = aiosqlite.connect(*args, **options)
+        worker = cast("Any", connection)._thread  # noqa: SLF001
+        worker.daemon = True  # as SQLAlchemy has it
+        workers.add(worker)
+        return connection
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def remember(dialect: object, record: object, args: object, options: dict[str, Any]) -> None:
+        del dialect, record, args
+        options["async_creator_fn"] = connect
 
     @event.listens_for(engine.sync_engine, "connect")
     def configure(dbapi_connection: Any, record: object) -> None:

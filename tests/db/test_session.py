@@ -1,11 +1,13 @@
-"""Transactions and the connections that they are on: PostgreSQL's, which are kept from one to the next."""
+"""Transactions and the connections that they are on: those of PostgreSQL are kept from one to the next."""
 
 # A package here would hide the real db from the type checker.
 # ruff: noqa: INP001
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +94,30 @@ async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(postgr
         for end in ends:
             end.set()
     await database.close()
+
+
+def test_a_thread_of_sqlite_says_nothing_to_a_loop_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda found: said.append(found.exc_value))
+
+    async def cancelled_after(turns: int) -> None:
+        database = Database.open(f"sqlite+aiosqlite:///{tmp_path / str(turns)}.db")
+
+        async def read() -> None:
+            async with database.read() as tx:
+                await scalar(tx, "SELECT 1")
+
+        reading = asyncio.create_task(read())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await database.close()
+
+    # Wherever it is: connecting, setting up the connection, beginning, reading, ending.
+    for turns in range(60):
+        asyncio.run(cancelled_after(turns))
+
+    assert said == []
