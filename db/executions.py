@@ -364,6 +364,7 @@ async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_secon
         },
         delay=float(delay_seconds),
     )
+    tx.rings.add(execution_id)
     return advanced is not None
 
 
@@ -416,6 +417,7 @@ async def finish(
         returning=_SPENT,
         **parameters,
     )
+    tx.rings.add(execution_id)
     return None if row is None else Spent(*row)
 
 

@@ -77,7 +77,7 @@ async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> Non
         return insert(job_logs).inline().values(timestamp=now(), **new(job_logs, values))
 
     await tx.fetch(prepared(tx, "append", build), given(values))
-    tx.logged_jobs.add(job.id)
+    tx.rings.add(job.id)
 
 
 async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:

@@ -89,7 +89,8 @@ class Transaction:
         self.postgresql = connection.dialect.name == "postgresql"
         self._lines = lines
         self._driver: Any = None
-        self.logged_jobs: set[str] = set()
+        self.rings: set[str] = set()
+        """Jobs whose logs grew, executions that ended or wait: their followers are told once it is committed."""
         self.committed: list[Callable[[], None]] = []
         """What is to be called once it is committed."""
 
@@ -250,7 +251,8 @@ class Database:
         on_commit: Callable[[frozenset[str]], None] | None = None,
         pool_size: int = 20,
     ) -> Self:
-        """Open a database; nothing connects yet. `on_commit` gets the ids of the jobs whose logs a commit grew.
+        """Open a database; nothing connects yet. `on_commit` gets the ids of the jobs whose logs a commit grew and
+        of the executions that it ended or lets wait.
 
         Raises sqlalchemy.exc.ArgumentError for a URL that is none.
         """
@@ -272,8 +274,8 @@ class Database:
                 tx = Transaction(connection)
                 async with connection.begin():
                     yield tx
-        if self._on_commit is not None and tx.logged_jobs:
-            self._on_commit(frozenset(tx.logged_jobs))
+        if self._on_commit is not None and tx.rings:
+            self._on_commit(frozenset(tx.rings))
         for call in tx.committed:
             call()
 

@@ -390,12 +390,15 @@ class Bell(Protocol):
 
 
 class EventBus(Protocol):
-    """Rings when a job's log has grown. It may ring too often or, across processes, be late: the log is the truth."""
+    """Rings when a job's log has grown, or an execution has ended or waits.
 
-    def ring(self, job_ids: frozenset[str]) -> None:
-        """Tell every follower of these jobs, and every follower of all jobs. Never blocks, never fails."""
+    It may ring too often or, across processes, be late: the database has the truth.
+    """
+
+    def ring(self, ids: frozenset[str]) -> None:
+        """Tell every follower of these jobs and executions, and those of everything. Never blocks, never fails."""
         ...
 
-    def listen(self, job_id: str | None) -> AbstractAsyncContextManager[Bell]:
-        """Join the bus for one job, or for all of them where `job_id` is None."""
+    def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
+        """Join the bus for one job or one execution, or for everything where `id_` is None."""
         ...

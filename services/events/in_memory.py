@@ -33,19 +33,19 @@ class InMemoryBus:
     """Rings followers on the event loop that it is used on."""
 
     def __init__(self) -> None:
-        # The followers of one job, and under None those of all jobs.
+        # The followers of one job or execution, and under None those of everything.
         self._bells: dict[str | None, set[Bell]] = {}
 
-    def ring(self, job_ids: frozenset[str]) -> None:
-        """Ring at once the bells of these jobs and those of all jobs."""
-        if not job_ids:
+    def ring(self, ids: frozenset[str]) -> None:
+        """Ring at once the bells of these jobs and executions, and those of everything."""
+        if not ids:
             return
-        for job_id in (*job_ids, None):
-            for bell in self._bells.get(job_id, ()):
+        for id_ in (*ids, None):
+            for bell in self._bells.get(id_, ()):
                 bell.ring()
 
     def ring_all(self) -> None:
-        """Ring every bell there is: nobody knows whose log has grown."""
+        """Ring every bell there is: nobody knows what has happened."""
         for bells in self._bells.values():
             for bell in bells:
                 bell.ring()
@@ -61,14 +61,14 @@ class InMemoryBus:
         return sum(map(len, self._bells.values()))
 
     @asynccontextmanager
-    async def listen(self, job_id: str | None) -> AsyncGenerator[Bell]:
-        """Follow one job or, with None, all of them, until the context is left."""
+    async def listen(self, id_: str | None) -> AsyncGenerator[Bell]:
+        """Follow one job or execution or, with None, everything, until the context is left."""
         bell = Bell()
-        self._bells.setdefault(job_id, set()).add(bell)
+        self._bells.setdefault(id_, set()).add(bell)
         try:
             yield bell
         finally:
-            bells = self._bells[job_id]
+            bells = self._bells[id_]
             bells.discard(bell)
             if not bells:
-                del self._bells[job_id]
+                del self._bells[id_]

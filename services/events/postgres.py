@@ -1,4 +1,4 @@
-"""The bus across processes: PostgreSQL tells the others which jobs' logs have grown."""
+"""The bus across processes: PostgreSQL tells the others which jobs' logs have grown, and which executions rest."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COALESCING_SECONDS = 0.02
 # A connection that says nothing may be dead without anybody having been told: it is tried this often.
 QUIET_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.1, 5.0
-# More jobs than this are not told apart: everybody is rung, and looks.
-_MOST_JOBS = 10_000
+# More than this are not told apart: everybody is rung, and looks.
+_MOST_IDS = 10_000
 _EVERYBODY = "*"
 
 
@@ -54,17 +54,17 @@ class PostgresBus:
         """How many follow the bus in this process."""
         return self._here.followers
 
-    def ring(self, job_ids: frozenset[str]) -> None:
+    def ring(self, ids: frozenset[str]) -> None:
         """Ring the followers here at once, and those of other processes a moment later."""
-        self._here.ring(job_ids)
-        if not job_ids:
+        self._here.ring(ids)
+        if not ids:
             return
-        self._untold |= job_ids if len(self._untold) < _MOST_JOBS else {_EVERYBODY}
+        self._untold |= ids if len(self._untold) < _MOST_IDS else {_EVERYBODY}
         self._work.set()
 
-    def listen(self, job_id: str | None) -> AbstractAsyncContextManager[Bell]:
-        """Follow one job or, with None, all of them, until the context is left."""
-        return self._here.listen(job_id)
+    def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
+        """Follow one job or execution or, with None, everything, until the context is left."""
+        return self._here.listen(id_)
 
     @asynccontextmanager
     async def run(self, database: Database) -> AsyncGenerator[None]:
@@ -129,21 +129,21 @@ class PostgresBus:
             raise ConnectionError("the database closed the connection")
 
     def _heard(self, notice: str) -> None:
-        job_ids = frozenset(notice.split())
-        if _EVERYBODY in job_ids:
+        ids = frozenset(notice.split())
+        if _EVERYBODY in ids:
             self._here.ring_all()
         else:
-            self._here.ring(job_ids)
+            self._here.ring(ids)
 
 
-def _notices_of(job_ids: set[str]) -> list[str]:
+def _notices_of(ids: set[str]) -> list[str]:
     """As few notices as these ids fit into."""
-    if _EVERYBODY in job_ids:
+    if _EVERYBODY in ids:
         return [_EVERYBODY]
     made: list[str] = []
-    for job_id in job_ids:
-        if made and len(made[-1]) + 1 + len(job_id) <= notices.LARGEST_NOTICE:
-            made[-1] += " " + job_id
+    for id_ in ids:
+        if made and len(made[-1]) + 1 + len(id_) <= notices.LARGEST_NOTICE:
+            made[-1] += " " + id_
         else:
-            made.append(job_id)
+            made.append(id_)
     return made

@@ -399,7 +399,8 @@ class Executions:
     async def wait(self, execution: Execution, wait_seconds: float) -> Execution:
         """Wait until an execution is finished or the time has passed; returns it as it then stands."""
         deadline = time.monotonic() + wait_seconds
-        async with self.bus.listen(execution.job_id) as bell:
+        # Not the job's bell: of the steps on the way, each would have been looked at.
+        async with self.bus.listen(execution.id) as bell:
             while True:
                 async with self.database.read() as tx:
                     state = await execution_rows.state(tx, execution.id)

@@ -22,11 +22,11 @@ class Across:
     def __init__(self, one: EventBus, other: EventBus) -> None:
         self._one, self._other = one, other
 
-    def ring(self, job_ids: frozenset[str]) -> None:
-        self._one.ring(job_ids)
+    def ring(self, ids: frozenset[str]) -> None:
+        self._one.ring(ids)
 
-    def listen(self, job_id: str | None) -> AbstractAsyncContextManager[Bell]:
-        return self._other.listen(job_id)
+    def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
+        return self._other.listen(id_)
 
 
 @pytest.fixture(params=["in_memory", "postgres", "across processes"])

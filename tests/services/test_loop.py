@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from db.records import ExecutionOutcome, ExecutionState, JobLogStatus, JobLogType, JobStatus
+from services.executions import requests
 from services.ports import ValidatorError, ValidatorTroubleKind, Verdict
 from tests.agents import Response, ScriptedAgent
 from tests.fakes import FakeValidator
@@ -405,6 +406,24 @@ async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
         assert execution is not None
         assert (await house.container.executions.wait(execution, 10)).outcome is ExecutionOutcome.ACCEPTED
         assert len(scripted.requests) == 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_who_waits_is_told_of_the_end_and_need_not_look(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
+) -> None:
+    monkeypatch.setattr(requests, "_POLL_SECONDS", 300)
+    async with ScriptedAgent(Response({"ok": True}, delay_seconds=3600 if cancelled else 0.1)) as scripted:
+        job = await house.job(await house.agent(scripted.url))
+        pressing = asyncio.create_task(house.execute(job, wait_seconds=300))
+        while not scripted.requests:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        if cancelled:
+            await house.container.executions.cancel(CLIENT, job.id, None, None)
+        async with asyncio.timeout(60):
+            result = await pressing
+        assert result.execution is not None
+        assert result.execution.state is ExecutionState.FINISHED
 
 
 async def test_cancelling_closes_the_open_request_and_drops_what_arrives_later(house: House) -> None:

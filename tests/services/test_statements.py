@@ -49,8 +49,8 @@ BOTH = JUDGED | {
     "_Asking._log_request": 7,
     "Validating._settle": 7,
 }
-# Whoever waits looks at the state at each ring, and at job and execution in the end; the process looks for work.
-MOST_READS = 12
+# Whoever waits looks at the state at first and at the end, then at execution and job; the process looks for work.
+MOST_READS = 8
 
 
 class Counted:
