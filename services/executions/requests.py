@@ -50,6 +50,8 @@ EXECUTE_JOB = "executeJob"
 LONGEST_WAIT_SECONDS = 300
 # A ring may be lost between processes: look again this often.
 _POLL_SECONDS = 1.0
+# In these, an execution's bell is rung.
+_RINGING = (ExecutionState.FINISHED, ExecutionState.WAITING_RETRY)
 # How often a start is tried anew because the job changed while its request was compared.
 _START_TRIES = 5
 
@@ -392,24 +394,31 @@ class Executions:
         """The same result, with job and execution as they stand after the wait."""
         if result.user_errors or result.execution is None or result.job is None:
             return result
-        execution = await self.wait(result.execution, wait_seconds)
+        queued = result.execution.state is ExecutionState.QUEUED
+        execution = await self.wait(result.execution, wait_seconds, fresh=queued)
         job = await self.jobs.get(viewer, result.job.id)
         return replace(result, job=job, execution=execution)
 
-    async def wait(self, execution: Execution, wait_seconds: float) -> Execution:
-        """Wait until an execution is finished or the time has passed; returns it as it then stands."""
+    async def wait(self, execution: Execution, wait_seconds: float, *, fresh: bool = False) -> Execution:
+        """Wait until an execution is finished or the time has passed; returns it as it then stands.
+
+        A fresh one was live a moment ago, and is not looked at before its bell has rung.
+        """
         deadline = time.monotonic() + wait_seconds
         # Not the job's bell: of the steps on the way, each would have been looked at.
         async with self.bus.listen(execution.id) as bell:
+            rung = fresh and await bell.wait(min(wait_seconds, _POLL_SECONDS))
             while True:
+                left = deadline - time.monotonic()
                 async with self.database.read() as tx:
-                    state = await execution_rows.state(tx, execution.id)
-                    left = deadline - time.monotonic()
-                    given_up = self.runner.is_stopping and state is ExecutionState.WAITING_RETRY
-                    if state is ExecutionState.FINISHED or left <= 0 or given_up:
+                    # It was rung because that has ended or waits; as long as nobody rings, one column is enough.
+                    if rung or left <= 0 or await execution_rows.state(tx, execution.id) in _RINGING:
                         (found,) = await execution_rows.get_many(tx, EVERYTHING, [execution.id])
-                        return found or execution
-                await bell.wait(min(left, _POLL_SECONDS))
+                        execution = found or execution
+                given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
+                if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
+                    return execution
+                rung = await bell.wait(min(left, _POLL_SECONDS))
 
     async def _refused(self, viewer: Viewer, job_id: str, refused: Refusal) -> ExecuteResult:
         job = None if refused.code is ErrorCode.FORBIDDEN else await self.jobs.get(viewer, job_id)

@@ -49,8 +49,8 @@ BOTH = JUDGED | {
     "_Asking._log_request": 7,
     "Validating._settle": 7,
 }
-# Whoever waits looks at the state at first and at the end, then at execution and job; the process looks for work.
-MOST_READS = 8
+# Whoever waits looks at execution and job in the end; the process looks for work.
+MOST_READS = 6
 
 
 class Counted:
