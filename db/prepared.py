@@ -126,8 +126,9 @@ def tell(source: Any, text: str, arguments: Sequence[Any]) -> None:
         listener(None, None, text, tuple(arguments), None, False)  # noqa: FBT003  (SQLAlchemy's signature)
 
 
-# What a connection raises that was closed while nobody used it: the server restarted, say.
-_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, ConnectionError)
+# What a connection raises that was closed while nobody used it: the server restarted, say. The third is of one that is
+# just being told so.
+_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, ConnectionError)
 
 
 class Lines:

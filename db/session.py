@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import aiosqlite
-from asyncpg.exceptions import InterfaceError, PostgresError
+from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy import CursorResult, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
@@ -75,8 +75,9 @@ def is_away(error: BaseException) -> bool:
         return error.connection_invalidated or state.startswith(("08", "57P"))
     if isinstance(error, PostgresError):
         return str(error.sqlstate or "").startswith(("08", "57P"))
-    # Nobody listens; or the driver lost its connection in the middle of something.
-    return isinstance(error, OSError | InterfaceError)
+    # Nobody listens; or the driver lost its connection in the middle of something, or is just being told that it has:
+    # it then says that it is busy.
+    return isinstance(error, OSError | InterfaceError | InternalClientError)
 
 
 class Transaction:
