@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, fun
 from db import job_counts, rows
 from db.feed import announce, announcement
 from db.models import executions, jobs
-from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread
+from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread, unread_columns
 from db.prepared import given, new
 from db.records import JobFilter, JobOrderField, JobStatus, OrderDirection
 from db.types import ByteText, Id, in_seconds, now
@@ -65,7 +65,7 @@ async def create(
         updated_at=now(),
         **rows.actor_columns("owner", owner),
     )
-    return rows.job((await tx.connection.execute(statement.returning(jobs))).one())
+    return rows.job((await tx.connection.execute(statement.returning(*unread_columns(jobs, rows.JOB_COLUMNS)))).one())
 
 
 async def lock(tx: Transaction, job_id: str) -> Job | None:
@@ -76,10 +76,10 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     """
 
     def build() -> Select[Any]:
-        locked = select(jobs).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
+        locked = unread(jobs, rows.JOB_COLUMNS).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
         return locked.add_columns(announcement()) if tx.postgresql else locked
 
-    row = await tx.fetch_one(prepared(tx, "lock a job", build), {"key": job_id})
+    row = await tx.fetch_one(prepared(tx, "lock a job", build, named=False), {"key": job_id})
     return None if row is None else rows.job(row)
 
 
@@ -111,7 +111,7 @@ async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job
 
 async def get_many(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[Job | None]:
     """Jobs by id within the scope, in the order asked for."""
-    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.listed_job)
+    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.job)
 
 
 async def get(tx: Transaction, scope: Scope, job_id: str) -> Job | None:
@@ -130,7 +130,7 @@ async def page(
 ) -> PageOf[Job]:
     """Jobs within the scope that the filter lets through; positions are (time, id)."""
     key = Key((field.value, "id"), descending=direction is OrderDirection.DESC)
-    return await page_of_list(tx, jobs, _listed(scope, wanted), key, page, rows.listed_job)
+    return await page_of_list(tx, jobs, _listed(scope, wanted), key, page, rows.job)
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobFilter) -> int:

@@ -116,15 +116,18 @@ class Listing:
 
 
 def unread(table: FromClause, names: Sequence[str]) -> Select[Any]:
-    """Select columns by name, for rows that are read by place: JSON as the text that is stored."""
-    return select(
-        *(
-            type_coerce(table.c[name], Text()).label(name)
-            if isinstance(table.c[name].type, CanonicalJson)
-            else table.c[name]
-            for name in names
-        )
-    )
+    """Select columns by name, for rows that are read by place: see `unread_columns`."""
+    return select(*unread_columns(table, names))
+
+
+def unread_columns(table: FromClause, names: Sequence[str]) -> list[ColumnElement[Any]]:
+    """Columns by name, JSON as the text that is stored."""
+    return [
+        type_coerce(table.c[name], Text()).label(name)
+        if isinstance(table.c[name].type, CanonicalJson)
+        else table.c[name]
+        for name in names
+    ]
 
 
 _LARGEST_KEPT = 1_000

@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import asyncpg
-import orjson
 from sqlalchemy import bindparam
 
-from db.types import CanonicalJson
+from db.types import CanonicalJson, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,7 +82,7 @@ class Prepared:
         for name in compiled.names:
             # What is not given was written into the statement as it was built.
             value = values[name] if name in values else compiled.constants[name]
-            found.append(_json(value) if name in compiled.json else value)
+            found.append(write_json(value) if name in compiled.json else value)
         return found
 
 
@@ -95,10 +94,6 @@ def new(table: Table, names: Iterable[str], prefix: str = "new") -> dict[str, Bi
 def given(values: Mapping[str, Any], prefix: str = "new") -> dict[str, Any]:
     """The values of the parameters that `new` makes."""
     return {f"{prefix}_{name}": value for name, value in values.items()}
-
-
-def _json(value: Any) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
 
 
 def _row_of(columns: Sequence[Any]) -> Callable[[Any], Any]:
@@ -113,8 +108,7 @@ def _row_of(columns: Sequence[Any]) -> Callable[[Any], Any]:
     def row(record: Any) -> Any:
         values = list(record)
         for number in stored:
-            if values[number] is not None:
-                values[number] = orjson.loads(values[number])
+            values[number] = read_json(values[number])
         return make(values)
 
     return row

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
-
 from db.records import (
     Actor,
     Agent,
@@ -33,6 +31,7 @@ from db.records import (
     criteria,
     results,
 )
+from db.types import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,28 +123,7 @@ def agent(row: Row[Any]) -> Agent:
     )
 
 
-def job(row: Row[Any]) -> Job:
-    """A job's row."""
-    return Job(
-        id=row.id,
-        revision=row.revision,
-        title=row.title,
-        description=row.description,
-        input=row.input,
-        stored_criteria=row.acceptance_criteria,
-        status=_JOB_STATUSES[row.status],
-        result=row.result,
-        stored_notice=row.notice,
-        agent_id=row.agent_id,
-        owner=actor(row.owner_id, row.owner_name, row.owner_role),
-        latest_execution_id=row.latest_execution_id,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        execution_count=row.execution_count,
-    )
-
-
-# What a list of jobs is read from, by place, its JSON as the text that is stored.
+# What a job is read from, by place, its JSON as the text that is stored.
 JOB_COLUMNS = (
     "id",
     "revision",
@@ -167,8 +145,8 @@ JOB_COLUMNS = (
 )
 
 
-def listed_job(row: Sequence[Any]) -> Job:
-    """A row of JOB_COLUMNS."""
+def job(row: Sequence[Any]) -> Job:
+    """A row that begins with JOB_COLUMNS."""
     (
         id_,
         revision,
@@ -187,17 +165,18 @@ def listed_job(row: Sequence[Any]) -> Job:
         created_at,
         updated_at,
         execution_count,
+        *_,
     ) = row
     values = (
         id_,
         revision,
         title,
         description,
-        orjson.loads(input_),
-        orjson.loads(acceptance_criteria),
+        read_json(input_),
+        read_json(acceptance_criteria),
         _JOB_STATUSES[status],
-        None if result is None else orjson.loads(result),
-        None if notice is None else orjson.loads(notice),
+        read_json(result),
+        read_json(notice),
         agent_id,
         actor(owner_id, owner_name, owner_role),
         latest_execution_id,

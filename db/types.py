@@ -44,6 +44,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
+def write_json(value: JsonValue) -> str | None:
+    """A value as it is stored; None is SQL NULL."""
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def read_json(text: str | None) -> Any:
+    """What is stored."""
+    if text is None:
+        return None
+    if len(text) < _LARGE_TEXT_CHARACTERS or not gc.isenabled():
+        return orjson.loads(text)
+    # Looking for cycles, of which it has none, takes four times as long as reading a large value does.
+    gc.disable()
+    try:
+        return orjson.loads(text)
+    finally:
+        gc.enable()
+
+
 class CanonicalJson(TypeDecorator["JsonValue"]):
     """JSON as one compact text on both databases: keys keep their order, numbers their form. None is SQL NULL."""
 
@@ -52,20 +71,11 @@ class CanonicalJson(TypeDecorator["JsonValue"]):
 
     def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:
         del dialect
-        return None if value is None else orjson.dumps(value).decode()
+        return write_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:
         del dialect
-        if value is None:
-            return None
-        if len(value) < _LARGE_TEXT_CHARACTERS or not gc.isenabled():
-            return cast("JsonValue", orjson.loads(value))
-        # Looking for cycles, of which it has none, takes four times as long as reading a large value does.
-        gc.disable()
-        try:
-            return cast("JsonValue", orjson.loads(value))
-        finally:
-            gc.enable()
+        return cast("JsonValue", read_json(value))
 
 
 class _Moment(FunctionElement[datetime]):
