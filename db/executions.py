@@ -294,11 +294,6 @@ async def keep_answer(
     return advanced is not None
 
 
-async def keeping(tx: Transaction, execution_id: str, fence: int) -> bool:
-    """Make sure, until the transaction ends, that the fence is still `fence`."""
-    return await _advance(tx, execution_id, fence, {"fence": fence}) is not None
-
-
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What a validator's calls cost, in tokens and US dollars; None where nobody knows."""
@@ -344,8 +339,11 @@ async def asking(tx: Transaction, execution_id: str, fence: int, *, calls: int =
     return await _advance(tx, execution_id, fence, values, added, **parameters) is not None
 
 
-async def asked(tx: Transaction, execution_id: str, fence: int, *, calls: int = 0, spent: Spent = NOTHING) -> bool:
-    """Count requests that were logged and what calls cost; False where the fence was raised."""
+async def keeping(tx: Transaction, execution_id: str, fence: int, *, calls: int = 0, spent: Spent = NOTHING) -> bool:
+    """Make sure, until the transaction ends, that the fence is still `fence`.
+
+    Counts requests that are logged within it, and what calls cost.
+    """
     added, parameters = _adding(calls, spent)
     return await _advance(tx, execution_id, fence, {"fence": fence}, added, **parameters) is not None
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from db import executions as execution_rows
 from db import jobs as job_rows
+from db.executions import NOTHING
 
 if TYPE_CHECKING:
+    from db.executions import Spent
     from db.records import Job, Run
     from db.session import Transaction
 
@@ -42,12 +44,12 @@ async def lock_job(tx: Transaction, run: Run) -> Job:
     return job
 
 
-async def hold(tx: Transaction, claim: Claim, run: Run) -> Job:
+async def hold(tx: Transaction, claim: Claim, run: Run, *, calls: int = 0, spent: Spent = NOTHING) -> Job:
     """Lock the job and make sure that the execution is still the claim's until the transaction ends.
 
-    Raises LostError where it is not.
+    Counts requests that are logged within it, and what calls cost. Raises LostError where it is not the claim's.
     """
     job = await lock_job(tx, run)
-    if not await execution_rows.keeping(tx, claim.execution_id, claim.fence):
+    if not await execution_rows.keeping(tx, claim.execution_id, claim.fence, calls=calls, spent=spent):
         raise LostError
     return job

@@ -500,9 +500,7 @@ class _Asking:
         if error.kind is ValidatorTroubleKind.CONFIG:
             self._tell_health(error.message)
         async with validating.database.begin() as tx:
-            job = await lock_job(tx, self.run)
-            if not await execution_rows.asked(tx, self.claim.execution_id, self.claim.fence, spent=answered.spent):
-                raise LostError
+            job = await hold(tx, self.claim, self.run, spent=answered.spent)
             retried = error.kind in _RETRIED
             delay = await validating.retry_in(tx, self.run, error) if retried else None
             code = "exhausted" if retried and delay is None else error.code
@@ -526,10 +524,7 @@ class _Asking:
 
     async def catch_up(self, tx: Transaction) -> Job:
         """Lock the job, make sure of the fence and write what is owed. Raises LostError."""
-        job = await lock_job(tx, self.run)
-        id_, fence = self.claim.execution_id, self.claim.fence
-        if not await execution_rows.asked(tx, id_, fence, calls=self.calls_owed, spent=self.spent_owed):
-            raise LostError
+        job = await hold(tx, self.claim, self.run, calls=self.calls_owed, spent=self.spent_owed)
         await self.write(tx, job)
         return job
 

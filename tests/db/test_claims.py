@@ -246,7 +246,9 @@ STEPS: dict[str, Step] = {
     "keep_answer": lambda tx, id_, fence: executions.keep_answer(tx, id_, fence, {"late": True}, 60),
     "asking": executions.asking,
     "keeping": executions.keeping,
-    "asked": lambda tx, id_, fence: executions.asked(tx, id_, fence, calls=1, spent=executions.Spent(1, 1, 1.0)),
+    "keeping what it cost": lambda tx, id_, fence: executions.keeping(
+        tx, id_, fence, calls=1, spent=executions.Spent(1, 1, 1.0)
+    ),
     "wait_retry": lambda tx, id_, fence: executions.wait_retry(tx, id_, fence, 1),
     "finish": lambda tx, id_, fence: executions.finish(tx, id_, fence, ExecutionOutcome.AGENT_FAILED),
     "finish by a verdict": lambda tx, id_, fence: executions.finish(

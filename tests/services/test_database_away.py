@@ -66,7 +66,7 @@ async def test_what_an_agent_answered_waits_for_the_database(open_house: OpenHou
     ("absence", "says"),
     [
         (("finish", 2), Verdict.PASS),
-        (("asked", 2), ValidatorError(ValidatorTroubleKind.REFUSED, "It refuses.")),
+        (("keeping", 2), ValidatorError(ValidatorTroubleKind.REFUSED, "It refuses.")),
     ],
     indirect=["absence"],
 )
