@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from socket import socket
 from typing import Annotated
 
@@ -29,12 +30,7 @@ def serve(
     app = create_app(settings, migrates=False)
     address = _address(host, sockets[0])
     server = serving.server_for(app, app.state.drain, settings)
-
-    def started() -> None:
-        serving.collect_seldom()
-        say(f"Signoff serves at {address}/graphql (Ctrl-C ends)", to_stderr=True)
-
-    server.on_started = started
+    server.on_started = partial(_started, f"Signoff serves at {address}/graphql")
     server.run(sockets)
 
 
@@ -51,13 +47,14 @@ def worker(
     address = _address(host, sockets[0])
     server = serving.server_for(app, app.state.drain, settings)
     queue = f"{settings.temporal_task_queue!r} at {settings.temporal_address}"
-
-    def started() -> None:
-        serving.collect_seldom()
-        say(f"Signoff works on {queue}, health at {address}/readyz (Ctrl-C ends)", to_stderr=True)
-
-    server.on_started = started
+    server.on_started = partial(_started, f"Signoff works on {queue}, health at {address}/readyz")
     server.run(sockets)
+
+
+def _started(what: str) -> None:
+    """Settle down, and tell."""
+    serving.collect_seldom()
+    say(f"{what} (Ctrl-C ends)", to_stderr=True)
 
 
 def _ready(settings: Settings, host: str, port: int) -> list[socket]:
