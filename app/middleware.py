@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from app.auth import SESSION_COOKIE
 from resolvers.errors import UnauthenticatedError
 from schema.errors import INTERNAL
+from schema.http import Head
 from services.trace import current_trace_id, opened, received
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from app.auth import Authentication
     from services.metrics import Metrics
+    from services.trace import Caller
 
 # Asked by machines that know neither our names nor our tokens, and told nothing that matters; or, by the one that has
 # the metrics' token, what it asks for.
@@ -152,7 +153,7 @@ class _Passage:
         "_receive",
         "_send",
         "cors",
-        "headers",
+        "head",
         "is_http",
         "largest_bytes",
         "path",
@@ -167,8 +168,7 @@ class _Passage:
         self.scope = scope
         self.path: str = scope["path"]
         self.is_http = scope["type"] == "http"
-        # Of a header that comes several times, the first counts.
-        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        self.head = Head.of(scope)
         self.largest_bytes = rules.largest_bytes
         self.cors = rules.cors if self.is_http else None
         self.takes_cookie_back = False
@@ -176,11 +176,6 @@ class _Passage:
         self.status, self.streams = int(HTTPStatus.INTERNAL_SERVER_ERROR), False
         self._receive, self._send = receive, send
         self._counted = 0
-
-    def header(self, name: bytes) -> str | None:
-        """A header's text."""
-        value = self.headers.get(name)
-        return None if value is None else value.decode("latin-1")
 
     async def receive(self) -> Message:
         """Receive what the client sends next. Raises BodyTooLargeError."""
@@ -196,7 +191,11 @@ class _Passage:
         if message["type"] in _STARTS:
             self.started, self.status = True, message["status"]
             message["headers"] = self._completed(message.get("headers", ()))
-            if self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self.is_http and b"expect" not in self.headers:
+            if (
+                self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                and self.is_http
+                and b"expect" not in self.head.headers
+            ):
                 # Who asks first whether to send has sent nothing; whoever does not, is sending.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(TAKEN_SECONDS):
@@ -218,7 +217,7 @@ class _Passage:
     def _for_origin(self, headers: list[tuple[bytes, bytes]], cors: CORSMiddleware) -> list[tuple[bytes, bytes]]:
         varies = [value for name, value in headers if name == b"vary"]
         headers = [item for item in headers if item[0] != b"vary"]
-        origin = self.header(b"origin")
+        origin = self.head.header(b"origin")
         if origin is not None:
             headers += [(name.lower().encode(), value.encode()) for name, value in cors.simple_headers.items()]
             if cors.is_allowed_origin(origin):
@@ -302,9 +301,9 @@ class Door:
 
     async def _refusal(self, passage: _Passage) -> Response | None:
         """Why the request is not served, or None; finds out who is asking, too: in `scope["viewer"]`."""
-        rules, headers = self.rules, passage.headers
+        rules, headers = self.rules, passage.head.headers
         if "*" not in rules.trusted_hosts and passage.path not in PROBES:
-            host = passage.header(b"host")
+            host = passage.head.header(b"host")
             if host is None or len(host) > _LARGEST_HOST or not _is_named(host, rules.trusted_hosts):
                 return PlainTextResponse("Invalid host header", HTTPStatus.BAD_REQUEST)
         if rules.cors is not None and _is_preflight(passage):
@@ -324,12 +323,12 @@ class Door:
         A browser says where a page comes from, and sends cookies along whether the person wants it or not. A request
         with an Authorization header was meant: no page can add one without being allowed to (CORS).
         """
-        origin = passage.header(b"origin") or ""
+        origin = passage.head.header(b"origin") or ""
         if origin.lower() in self.rules.allowed_origins:
             return False
         if passage.is_http and passage.path not in SETS_COOKIES and not _uses_cookie(passage):
             return False
-        return not is_same_host(origin, passage.header(b"host") or "")
+        return not is_same_host(origin, passage.head.header(b"host") or "")
 
     async def _unknown(self, passage: _Passage) -> Response | None:
         """Find out who is asking: None where nobody says so; 401 where it cannot be believed.
@@ -343,34 +342,31 @@ class Door:
         passage.takes_cookie_back = path not in SETS_COOKIES and _uses_cookie(passage)
         if path in NOT_IDENTIFIED:
             return None
-        cookies = {} if _PAGE.fullmatch(path) else HTTPConnection(passage.scope).cookies
+        cookies: Mapping[str, str] = {} if _PAGE.fullmatch(path) else passage.head.cookies
         try:
-            passage.scope["viewer"] = await authentication.authenticate(passage.header(b"authorization"), cookies)
+            passage.scope["viewer"] = await authentication.authenticate(passage.head.header(b"authorization"), cookies)
         except UnauthenticatedError as error:
             return unauthenticated(error.message)
         return None
 
 
-def _caller(passage: _Passage) -> tuple[str, str, str] | None:
+def _caller(passage: _Passage) -> Caller | None:
     """The trace id, span id and flags of a valid `traceparent`."""
-    given = passage.header(b"traceparent")
+    given = passage.head.header(b"traceparent")
     found = None if given is None else _TRACEPARENT.fullmatch(given.strip())
     return None if found is None else (found[1], found[2], found[3])
 
 
 def _is_preflight(passage: _Passage) -> bool:
-    headers = passage.headers
+    headers = passage.head.headers
     if b"origin" not in headers or b"access-control-request-method" not in headers:
         return False
-    return passage.is_http and bool(passage.scope["method"] == "OPTIONS")
+    return passage.is_http and passage.head.method == "OPTIONS"
 
 
 def _uses_cookie(passage: _Passage) -> bool:
     """Whether it is the cookie that says who is asking: the header counts before it."""
-    if b"cookie" not in passage.headers or b"authorization" in passage.headers:
-        return False
-    cookies: Mapping[str, str] = HTTPConnection(passage.scope).cookies
-    return SESSION_COOKIE in cookies
+    return b"authorization" not in passage.head.headers and SESSION_COOKIE in passage.head.cookies
 
 
 # What a path is counted as: no path of a client's making becomes a label.

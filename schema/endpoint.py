@@ -303,7 +303,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        head = Head(scope)
+        head = Head.of(scope)
         response: ASGIApp
         try:
             response = await self._answer(head, receive)

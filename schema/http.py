@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from email.message import Message
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import orjson
 from graphql import GraphQLError
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import Receive, Scope, Send
 from strawberry.types.execution import ExecutionResult
@@ -46,18 +47,29 @@ class Asked(NamedTuple):
     extensions: dict[str, Any] | None
 
 
-class Head:
-    """What comes before a request's body, read once."""
+_HEAD = "signoff.head"
 
-    __slots__ = ("accept", "headers", "method", "scope")
+
+class Head:
+    """What comes before a request's body, or a WebSocket: read once, see `of`."""
+
+    __slots__ = ("_raw", "accept", "headers", "method", "query")
 
     def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.method: str = scope["method"]
-        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        self.method: str = scope.get("method", "")
+        self.query: bytes = scope.get("query_string", b"")
+        self._raw: list[tuple[bytes, bytes]] = scope["headers"]
         # Of a header that comes several times, the first counts; Accept may be in several parts.
-        self.headers = dict(reversed(raw))
-        self.accept = tuple([value for name, value in raw if name == b"accept"])
+        self.headers = dict(reversed(self._raw))
+        self.accept = tuple([value for name, value in self._raw if name == b"accept"])
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        """The head of a connection, which has it from then on."""
+        head: Self | None = scope.get(_HEAD)
+        if head is None:
+            head = scope[_HEAD] = cls(scope)
+        return head
 
     def header(self, name: bytes) -> str | None:
         """A header's text."""
@@ -69,7 +81,8 @@ class Head:
         """The cookies, by their names."""
         if b"cookie" not in self.headers:
             return {}
-        cookies: Mapping[str, str] = HTTPConnection(self.scope).cookies
+        # Not of the scope itself: it has this, and would be garbage that only a search for cycles finds.
+        cookies: Mapping[str, str] = HTTPConnection({"type": "http", "headers": self._raw}).cookies
         return cookies
 
 
@@ -77,7 +90,7 @@ async def asked(head: Head, receive: Receive) -> Asked:
     """Read the parameters. Raises RefusedError, ClientDisconnect."""
     given: Any
     if head.method == "GET":
-        given = dict(HTTPConnection(head.scope).query_params)
+        given = dict(QueryParams(head.query))
         for name in ("variables", "extensions"):
             text = given.pop(name, "")
             if text:
