@@ -76,8 +76,7 @@ class Schema(strawberry.Schema):
         Of Strawberry's way, what every operation goes through that is in order is done here in as many words;
         whatever is not, is told there.
         """
-        executor_class: Any = cast("Any", self).execution_context_class
-        ready = None if executor_class is None else self._ready(query, operation_name, variable_values)
+        ready = self._ready(query, operation_name, variable_values)
         if (
             ready is None
             or ready[1].operation is OperationType.SUBSCRIPTION
@@ -100,15 +99,7 @@ class Schema(strawberry.Schema):
             context_value = context_value.for_operation()
             await read_feed_cursor(context_value, document, operation)
         try:
-            executor: Any = cast("Any", executor_class).build(
-                self._schema,
-                document.ast,
-                root_value,
-                context_value,
-                variable_values,
-                operation_name,
-                is_awaitable=optimized_is_awaitable,
-            )
+            executor = self._executor(document, operation_name, variable_values, context_value, root_value)
             result: Any = executor
             if not isinstance(executor, list):
                 result = executor.execute_operation()
@@ -137,8 +128,7 @@ class Schema(strawberry.Schema):
         Subscriptions that are in order share what they are told (`schema.sharing`); whatever else there is goes
         Strawberry's way.
         """
-        executor_class: Any = cast("Any", self).execution_context_class
-        ready = None if executor_class is None else self._ready(query, operation_name, variable_values)
+        ready = self._ready(query, operation_name, variable_values)
         if (
             ready is None
             or ready[1].operation is not OperationType.SUBSCRIPTION
@@ -156,18 +146,9 @@ class Schema(strawberry.Schema):
             )
 
         document, operation = ready
-        build = cast("Any", executor_class).build
 
         def executor_for(context: Context) -> Any:
-            return build(
-                self._schema,
-                document.ast,
-                root_value,
-                context,
-                variable_values,
-                operation_name,
-                is_awaitable=optimized_is_awaitable,
-            )
+            return self._executor(document, operation_name, variable_values, context, root_value)
 
         variables = variables_of(document.told_by(operation), variable_values or {})
         return self._told(executor_for, context_value, (query, operation_name, variables))
@@ -202,10 +183,36 @@ class Schema(strawberry.Schema):
             answers = self.known[key] = Answers(executor_for(Context(context.services, viewer)), self.process_errors)
         return answers
 
+    @property
+    def _compiled(self) -> Any:
+        """What executes compiled operations; None where that is off."""
+        return cast("Any", self).execution_context_class
+
+    def _executor(
+        self,
+        document: Document,
+        operation_name: str | None,
+        variables: dict[str, Any] | None,
+        context: Any,
+        root: Any,
+    ) -> Any:
+        """What executes a document's operation, or a list of what is wrong with its variables."""
+        return self._compiled.build(
+            self._schema,
+            document.ast,
+            root,
+            context,
+            variables,
+            operation_name,
+            is_awaitable=optimized_is_awaitable,
+        )
+
     def _ready(
         self, query: str | None, operation_name: str | None, variables: Mapping[str, object] | None
     ) -> tuple[Document, OperationDefinitionNode] | None:
-        """The document and the operation, where nothing stands in the way of executing it."""
+        """The document and the operation, where they are compiled and nothing stands in the way of executing them."""
+        if self._compiled is None:
+            return None
         try:
             document = self.document(query or "")
         except GraphQLError:
