@@ -4,7 +4,6 @@ The budgets are what was counted when this was written (in comments), with a ten
 change that goes beyond one costs every request: see docs/performance.md before raising it.
 """
 
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -33,6 +32,7 @@ from resolvers.context import Context, Services
 from schema.build import build_schema
 from schema.http import body_of
 from services.viewer import Viewer
+from tests.calls import Calls
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 ADA = Actor("ada", "Ada", Role.CLIENT)
@@ -100,25 +100,19 @@ class Rows:
         return cast("Services", SimpleNamespace(jobs=self, logs=self, agents=self, executions=self))
 
 
-async def calls(query: str, jobs: int, logs: int, *, compiled: bool = True) -> int:
+async def calls_of(query: str, jobs: int, logs: int, *, compiled: bool = True) -> int:
     """How many calls the second execution of a query takes, its bytes included."""
     schema, rows = build_schema(compiled=compiled), Rows(jobs, logs)
-    counted = 0
 
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal counted
-        counted += event in {"call", "c_call"}
-
-    for profiled in (False, True):
-        if profiled:
-            sys.setprofile(count)
-        try:
-            result: Any = await schema.execute(query, context_value=Context(rows.services, VIEWER))
-            answer = orjson.dumps(body_of(result))
-        finally:
-            sys.setprofile(None)
+    async def answered() -> None:
+        result: Any = await schema.execute(query, context_value=Context(rows.services, VIEWER))
+        answer = orjson.dumps(body_of(result))
         assert b'"errors"' not in answer, answer
-    return counted
+
+    await answered()
+    with Calls() as calls:
+        await answered()
+    return calls.counted
 
 
 @pytest.mark.parametrize(
@@ -132,13 +126,13 @@ async def calls(query: str, jobs: int, logs: int, *, compiled: bool = True) -> i
 async def test_an_answer_takes_no_more_calls_than_it_did(
     what: str, query: str, jobs: int, logs: int, budget: int
 ) -> None:
-    counted = await calls(query, jobs, logs)
+    counted = await calls_of(query, jobs, logs)
 
     assert counted <= budget, f"{what}: {counted} calls"
 
 
 async def test_what_is_compiled_takes_a_fraction_of_the_calls() -> None:
-    compiled = await calls(LOGS, 10, 20)
-    uncompiled = await calls(LOGS, 10, 20, compiled=False)
+    compiled = await calls_of(LOGS, 10, 20)
+    uncompiled = await calls_of(LOGS, 10, 20, compiled=False)
 
     assert compiled < uncompiled / 5, (compiled, uncompiled)
