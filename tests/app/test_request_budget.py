@@ -7,7 +7,7 @@ import orjson
 from tests.app.conftest import Api
 from tests.calls import Calls
 
-# 260 when this was last counted, of which the operation takes 84; with a tenth to spare for another Python.
+# 260 when this was last counted, of which the operation takes 84; with a little to spare for another Python.
 BUDGET = 275
 
 
