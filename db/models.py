@@ -83,6 +83,14 @@ agent_slots = Table(
     Column("number", Integer, primary_key=True),
     Column("execution_id", Id),
     Index("uq_agent_slots_execution_id", "execution_id", unique=True),
+    # The first free one is the first here, however many there are and whatever is known of their number.
+    Index(
+        "ix_agent_slots_free",
+        "agent_id",
+        "number",
+        postgresql_where=text("execution_id IS NULL"),
+        sqlite_where=text("execution_id IS NULL"),
+    ),
     comment="One row for each call that may be under way to an agent at once: taking one is lock-free of others",
 )
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     select,
     true,
     tuple_,
@@ -31,7 +32,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.prepared import Prepared
 from db.records import PageOf
-from db.types import BigId, CanonicalJson, Id
+from db.types import BigId, ByteText, CanonicalJson, Id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from db.session import Transaction
 
 R = TypeVar("R")
+
+# Of arrays, the driver knows those of text without asking the database, which takes it milliseconds on each connection.
+_IDS = ARRAY(ByteText)
 
 
 class Named(Protocol):
@@ -85,20 +89,22 @@ class Key:
             statement = statement.where(self.beyond(rows, after=True))
         if page.before is not None:
             statement = statement.where(self.beyond(rows, after=False))
-        size = bindparam("size", type_=Integer())
+        # In the text: a number that PostgreSQL does not know yet is a tenth of the table to it, for which other plans
+        # are better, so it would plan anew each time.
+        size = literal_column(str(page.limit + 1), Integer())
         return statement.order_by(*self.order(rows, backward=page.backward)).limit(size)
 
 
 def _values(page: Page) -> dict[str, Any]:
     """The parameters of a statement that was `cut`."""
-    found: dict[str, Any] = {"size": page.limit + 1}
+    found: dict[str, Any] = {}
     for side, position in (("after", page.after), ("before", page.before)):
         found.update((f"{side}_{number}", value) for number, value in enumerate(position or ()))
     return found
 
 
-def _shape(page: Page) -> tuple[bool, bool, bool]:
-    return page.backward, page.after is not None, page.before is not None
+def _shape(page: Page) -> tuple[int, bool, bool, bool]:
+    return page.limit, page.backward, page.after is not None, page.before is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +146,10 @@ def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement], *
     found = None if shape is None else _kept.get(key)
     if found is None:
         found = Prepared(build(), tx.dialect, whole=shape is not None, named=named)
-        # Shapes are finite in number; this only says so.
-        if shape is not None and len(_kept) < _LARGEST_KEPT:
+        if shape is not None:
+            # Clients choose the sizes of pages: those that nobody asks for any more make room.
+            if len(_kept) >= _LARGEST_KEPT:
+                del _kept[next(iter(_kept))]
             _kept[key] = found
     return found
 
@@ -288,7 +296,7 @@ def id_values(tx: Transaction, ids: Sequence[str]) -> list[str] | str:
 def ids_parameter(*, postgresql: bool) -> TableValuedAlias:
     """The parameter `ids` as a table with the column `value`."""
     if postgresql:
-        bound = bindparam("ids", type_=ARRAY(Id))
+        bound = bindparam("ids", type_=_IDS)
         return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
     return func.json_each(bindparam("ids", type_=Text())).table_valued(column("value", Id), name="wanted")
 
@@ -298,7 +306,7 @@ def id_list(tx: Transaction, ids: Sequence[str]) -> TableValuedAlias:
     values = id_values(tx, ids)
     if isinstance(values, str):
         return func.json_each(literal(values)).table_valued(column("value", Id), name="wanted")
-    bound = bindparam(None, values, type_=ARRAY(Id), unique=True)
+    bound = bindparam(None, values, type_=_IDS, unique=True)
     return func.unnest(bound).table_valued(column("value", Id), name="wanted").render_derived()
 
 

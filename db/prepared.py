@@ -175,6 +175,9 @@ class Lines:
         known: dict[str, Any] = dict(options)
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"):
             known.pop(name, None)
+        # What is built once is planned once. By itself PostgreSQL plans anew each time where it takes a list of ids for
+        # longer than it mostly is, which takes it longer than reading them.
+        known["server_settings"] = {**known.get("server_settings", {}), "plan_cache_mode": "force_generic_plan"}
         line: asyncpg.Connection[Any] = await asyncpg.connect(**known)
         return line
 

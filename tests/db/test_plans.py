@@ -1,0 +1,95 @@
+"""What PostgreSQL makes of statements: planned once, and short ways whatever it knows of the tables."""
+
+# A package here would hide the real db from the type checker.
+# ruff: noqa: INP001
+
+from typing import Any, cast
+
+import pytest
+
+from db import executions, jobs, paging
+from db.records import EVERYTHING, JobFilter, JobOrderField, OrderDirection, Page
+from db.session import Database
+from tests.db.making import make_job, make_queued
+
+_PLANNED = """
+SELECT sum(custom_plans), sum(generic_plans) FROM pg_prepared_statements
+WHERE statement LIKE '%FROM jobs%' AND statement NOT LIKE '%custom_plans%'
+"""
+
+
+async def test_a_read_is_planned_once_whatever_it_is_given(postgresql_url: str) -> None:
+    database = Database.open(postgresql_url)
+    ids: list[str] = []
+    for _ in range(12):
+        async with database.begin() as tx:
+            ids.append((await make_job(tx)).id)
+        async with database.read() as tx:
+            found = await jobs.get_many(tx, EVERYTHING, ids)
+        assert [job and job.id for job in found] == ids
+        async with database.read() as tx:
+            page = Page(5)
+            await jobs.page(tx, EVERYTHING, JobFilter(), JobOrderField.CREATED_AT, OrderDirection.ASC, page)
+    (line,) = cast("Any", database)._lines._free  # noqa: SLF001
+    anew, kept = await line.fetchrow(_PLANNED)
+    await database.close()
+
+    assert (anew, kept) == (0, 24)
+
+
+async def plan_of(database: Database, shape: str, parameters: int) -> str:
+    """How PostgreSQL goes about the statement of a shape where it is not told what it is given."""
+    (statement,) = (kept.compiled.text for (_, key), kept in cast("Any", paging)._kept.items() if shape in repr(key))  # noqa: SLF001
+    nothing = ", ".join(["NULL"] * parameters)
+    async with database.begin() as tx:
+        driver = cast("Any", tx)._driver  # noqa: SLF001
+        await driver.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off")
+        await driver.execute(f"PREPARE known AS {statement}")
+        lines = await driver.fetch(f"EXPLAIN (COSTS off) EXECUTE known ({nothing})")
+        await driver.execute("DEALLOCATE known")
+    return "\n".join(line[0] for line in lines)
+
+
+@pytest.mark.parametrize("slots", [3, 1000])
+async def test_a_slot_is_found_without_looking_at_the_others(postgresql_url: str, slots: int) -> None:
+    """PostgreSQL knows nothing of the new agent's slots, neither that there are many nor that there are few."""
+    database = Database.open(postgresql_url)
+    agent, (waiting,) = await make_queued(database, 1, max_concurrent_executions=slots)
+    async with database.begin() as tx:
+        assert await executions.take_slot(tx, agent.id, waiting)
+    plan = await plan_of(database, "take a slot", 3)
+    await database.close()
+
+    assert "using ix_agent_slots_free" in plan, plan
+    assert "Sort" not in plan, plan
+
+
+async def test_a_step_finds_its_execution_by_its_id(postgresql_url: str) -> None:
+    """Not by looking through all that are live, of which there seem to be few."""
+    database = Database.open(postgresql_url)
+    _, (waiting,) = await make_queued(database, 1)
+    async with database.begin() as tx:
+        assert not await executions.not_answered(tx, waiting, 7, responded=False)
+        await tx.connection.exec_driver_sql("ANALYZE executions")
+    plan = await plan_of(database, "'agent_responded', 'by', 'giving'", 4)
+    await database.close()
+
+    assert "using pk_executions" in plan, plan
+
+
+async def test_the_sizes_of_pages_that_clients_choose_fill_no_memory(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[Any, Any] = {}
+    monkeypatch.setattr(paging, "_kept", kept)
+    monkeypatch.setattr(paging, "_LARGEST_KEPT", 10)
+    async with database.begin() as tx:
+        made = [(await make_job(tx)).id for _ in range(3)]
+    for size in range(1, 30):
+        async with database.read() as tx:
+            page = await jobs.page(
+                tx, EVERYTHING, JobFilter(), JobOrderField.CREATED_AT, OrderDirection.ASC, Page(size)
+            )
+        assert [job.id for job in page.rows] == made[:size]
+        assert page.has_next == (size < len(made))
+        assert len(kept) <= 10
