@@ -10,7 +10,6 @@ import asyncio
 import json
 import sys
 import time
-from itertools import islice
 
 import uvloop
 
@@ -24,6 +23,8 @@ from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import ADMIN, PlainSecrets
 
 WORKERS = 16
+# As the others are warmed, see benchmarks/peers/python/journal.py.
+WARMING = 10 * WORKERS
 
 
 async def run(url: str, count: int) -> dict[str, float]:
@@ -43,8 +44,7 @@ async def run(url: str, count: int) -> dict[str, float]:
         agent = created.agent
         assert agent is not None, created.user_errors
         jobs: list[str] = []
-        warming = 30
-        for _ in range(count + warming):
+        for _ in range(count + WARMING):
             made = await container.jobs.create(
                 ADMIN, JobDraft("Job", (CriterionDraft("Is polite."),), agent_id=agent.id, input={"text": "x" * 400})
             )
@@ -60,12 +60,13 @@ async def run(url: str, count: int) -> dict[str, float]:
                 assert result.job is not None, result.user_errors
                 assert result.job.status == "completed", result.job
 
-        await work(jobs[:warming])
+        async def work_all(ids: list[str]) -> None:
+            await asyncio.gather(*(work(ids[number::WORKERS]) for number in range(WORKERS)))
+
+        await work_all(jobs[:WARMING])
         waits.clear()
-        rest = iter(jobs[warming:])
-        shares = [list(islice(rest, -(-count // WORKERS))) for _ in range(WORKERS)]
         processor, started = time.process_time(), time.perf_counter()
-        await asyncio.gather(*(work(share) for share in shares))
+        await work_all(jobs[WARMING:])
         seconds, used = time.perf_counter() - started, time.process_time() - processor
         return {
             "per_second": count / seconds,
