@@ -8,6 +8,11 @@ function for each selection set: attributes read, classes compared, a dict built
     executor_class = compiled_executor(Bindings())
     result = await execute(schema, document, executor_class=executor_class)
 
+Whoever keeps a document can have its operation prepared besides, for executors that take less to make:
+
+    prepared = executor_class.prepare(schema, document)
+    result = await prepared.executor(None, context, variables).execute_operation()
+
 What is not done here is left to graphql-core, field by field (`fields.CoreField`) or for a whole operation
 (`Plans.of`): introspection, `@defer` and `@stream`, fragment variables, middleware, abort signals. So are all the
 rare turns of an ordinary field: a value of an unexpected class, an error, an awaitable where none was expected is
@@ -23,5 +28,6 @@ how its resolvers are called without its own wrapping) it says through `Bindings
 
 from compiled.bindings import Bindings, Call, Joint, OfSource
 from compiled.executor import CompiledExecutor, compiled_executor
+from compiled.prepared import Prepared
 
-__all__ = ["Bindings", "Call", "CompiledExecutor", "Joint", "OfSource", "compiled_executor"]
+__all__ = ["Bindings", "Call", "CompiledExecutor", "Joint", "OfSource", "Prepared", "compiled_executor"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema, OperationType
@@ -12,6 +12,7 @@ from compiled.bindings import Bindings, Call, OfSource
 from compiled.fields import FieldPlan
 from compiled.flight import Flight
 from compiled.plan import Plans, Variant
+from compiled.prepared import Prepared
 
 
 class CompiledExecutor(Executor[Any]):
@@ -36,6 +37,17 @@ class CompiledExecutor(Executor[Any]):
             executor.variant = cls.plans.of(executor, document)
         found: list[GraphQLError] | CompiledExecutor = executor
         return found
+
+    @classmethod
+    def prepare(
+        cls,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation_name: str | None = None,
+        is_awaitable: Callable[[Any], bool] | None = None,
+    ) -> Prepared:
+        """Prepare an operation that is executed again and again, of a document that is valid and kept."""
+        return Prepared(cls, schema, document, operation_name, is_awaitable)
 
     def execute_operation(self, serially: bool | None = None) -> Any:  # noqa: FBT001  (graphql-core's)
         """Execute a query without collecting its fields again; anything else as graphql-core does."""

@@ -124,12 +124,13 @@ class Variant:
         return found
 
 
-class _Operation:
+class Operation:
     """One operation of a document."""
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
+    def __init__(self, schema: GraphQLSchema, document: DocumentNode, bindings: Bindings) -> None:
         self.schema = schema
         self.document = document
+        self._bindings = bindings
         self.conditions: tuple[str, ...] = ()
         self.compiles = True
         conditions: set[str] = set()
@@ -146,6 +147,25 @@ class _Operation:
         self.conditions = tuple(sorted(conditions))
         self.variants: OrderedDict[tuple[bool, ...], Variant] = OrderedDict()
 
+    def variant(self, executor: Any) -> Variant | None:
+        """Return how to execute it with an executor's variables; None where graphql-core has to."""
+        if not self.compiles:
+            return None
+        coerced = executor.variable_values.coerced
+        conditions = tuple([coerced.get(name) for name in self.conditions])
+        if not all(value is True or value is False for value in conditions):
+            return None
+        variant = self.variants.get(conditions)
+        if variant is None:
+            try:
+                variant = Variant(executor, self._bindings, dict(zip(self.conditions, conditions, strict=True)))
+            except (GraphQLError, RecursionError):
+                return None  # told where graphql-core collects the same fields
+            self.variants[conditions] = variant
+            if len(self.variants) > _KEPT_VARIANTS:
+                self.variants.popitem(last=False)
+        return variant
+
 
 class Plans:
     """The operations seen last.
@@ -155,9 +175,9 @@ class Plans:
     """
 
     def __init__(self, bindings: Bindings, kept: int = _KEPT_OPERATIONS) -> None:
-        self.bindings = bindings
+        self._bindings = bindings
         self._kept = kept
-        self._operations: OrderedDict[tuple[int, int, int], _Operation] = OrderedDict()
+        self._operations: OrderedDict[tuple[int, int, int], Operation] = OrderedDict()
 
     def of(self, executor: Any, document: DocumentNode) -> Variant | None:
         """Return how to execute an operation; None where graphql-core has to."""
@@ -165,31 +185,16 @@ class Plans:
             return None
         if executor.middleware_manager is not None and executor.middleware_manager.middlewares:
             return None
-        operation = self._operation(executor, document)
-        if not operation.compiles:
-            return None
-        coerced = executor.variable_values.coerced
-        conditions = tuple(coerced.get(name) for name in operation.conditions)
-        if not all(value is True or value is False for value in conditions):
-            return None
-        variant = operation.variants.get(conditions)
-        if variant is None:
-            try:
-                variant = Variant(executor, self.bindings, dict(zip(operation.conditions, conditions, strict=True)))
-            except (GraphQLError, RecursionError):
-                return None  # told where graphql-core collects the same fields
-            operation.variants[conditions] = variant
-            if len(operation.variants) > _KEPT_VARIANTS:
-                operation.variants.popitem(last=False)
-        return variant
+        return self.operation(executor, document).variant(executor)
 
-    def _operation(self, executor: Any, document: DocumentNode) -> _Operation:
+    def operation(self, executor: Any, document: DocumentNode) -> Operation:
+        """Return what is known of an executor's operation."""
         key = (id(executor.schema), id(document), id(executor.operation))
         operation = self._operations.get(key)
         if operation is not None:
             self._operations.move_to_end(key)
             return operation
-        operation = self._operations[key] = _Operation(executor.schema, document)
+        operation = self._operations[key] = Operation(executor.schema, document, self._bindings)
         if len(self._operations) > self._kept:
             self._operations.popitem(last=False)
         return operation
