@@ -16,7 +16,6 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
-    OperationDefinitionNode,
     OperationType,
     Undefined,
     execution,
@@ -27,11 +26,11 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.execution import ExecutionContext, ExecutionResult, PreExecutionError
 from strawberry.types.graphql import OperationType as Allowed
 
-from compiled import compiled_executor
+from compiled import CompiledExecutor, compiled_executor
 from resolvers.context import Context
 from schema import enums
 from schema.bindings import StrawberryBindings
-from schema.documents import Document, Documents
+from schema.documents import Document, Documents, Operation
 from schema.errors import BAD_REQUEST, shown
 from schema.limits import Limits
 from schema.nodes import Validation
@@ -40,6 +39,7 @@ from schema.scalars import SCALARS
 from schema.sharing import Answers, Known, variables_of
 from services.trace import current_trace_id, new_trace_id
 
+_ALLOWED = {type_: Allowed(type_.value) for type_ in OperationType}
 # Arguments are parameters of resolvers, which say nothing of what they mean.
 _ARGUMENTS = {
     "id": "Its id.",
@@ -57,6 +57,8 @@ _ARGUMENTS = {
 class Schema(strawberry.Schema):
     """The served schema. Runs on `resolvers.context.Context`."""
 
+    executor_class: type[CompiledExecutor] | None
+    """What executes compiled operations; None where that is off."""
     documents: Documents
     suggests: bool
     known: Known
@@ -76,13 +78,12 @@ class Schema(strawberry.Schema):
         Of Strawberry's way, what every operation goes through that is in order is done here in as many words;
         whatever is not, is told there.
         """
-        ready = self._ready(query, operation_name, variable_values)
+        operation = self.find(query or "", operation_name)
         if (
-            ready is None
-            or ready[1].operation is OperationType.SUBSCRIPTION
-            or (
-                allowed_operation_types is not None and Allowed(ready[1].operation.value) not in allowed_operation_types
-            )
+            operation is None
+            or operation.type is OperationType.SUBSCRIPTION
+            or (allowed_operation_types is not None and _ALLOWED[operation.type] not in allowed_operation_types)
+            or not self.is_ready(operation, variable_values)
         ):
             return await super().execute(
                 query,
@@ -93,17 +94,22 @@ class Schema(strawberry.Schema):
                 allowed_operation_types,
                 operation_extensions,
             )
-        document, operation = ready
-        begin_trace()
         if isinstance(context_value, Context):
             context_value = context_value.for_operation()
-            await read_feed_cursor(context_value, document, operation)
+        return await self.run(operation, variable_values, context_value, root_value)
+
+    async def run(
+        self, operation: Operation, variables: Mapping[str, Any] | None, context: Any, root: Any = None
+    ) -> ExecutionResult:
+        """Execute a query or mutation that is ready, with a context of its own."""
+        begin_trace()
+        if operation.asks_feed_cursor and isinstance(context, Context):
+            await read_feed_cursor(context)
         try:
-            executor = self._executor(document, operation_name, variable_values, context_value, root_value)
-            result: Any = executor
-            if not isinstance(executor, list):
-                result = executor.execute_operation()
-                if optimized_is_awaitable(result):
+            result: Any = self._executor(operation, variables, context, root)
+            if not isinstance(result, list):
+                result = result.execute_operation()
+                if not isinstance(result, GraphQLResult):
                     result = await result
         except Exception as error:  # noqa: BLE001  (a bug, which is told as one)
             result = [GraphQLError(str(error), original_error=error)]
@@ -128,12 +134,13 @@ class Schema(strawberry.Schema):
         Subscriptions that are in order share what they are told (`schema.sharing`); whatever else there is goes
         Strawberry's way.
         """
-        ready = self._ready(query, operation_name, variable_values)
+        operation = self.find(query or "", operation_name)
         if (
-            ready is None
-            or ready[1].operation is not OperationType.SUBSCRIPTION
+            operation is None
+            or operation.type is not OperationType.SUBSCRIPTION
             or not isinstance(context_value, Context)
             or allowed_operation_types is not None
+            or not self.is_ready(operation, variable_values)
         ):
             return await super().stream(
                 query,
@@ -145,12 +152,10 @@ class Schema(strawberry.Schema):
                 allowed_operation_types,
             )
 
-        document, operation = ready
-
         def executor_for(context: Context) -> Any:
-            return self._executor(document, operation_name, variable_values, context, root_value)
+            return self._executor(operation, variable_values, context, root_value)
 
-        variables = variables_of(document.told_by(operation), variable_values or {})
+        variables = variables_of(operation.told_by, variable_values or {})
         return self._told(executor_for, context_value, (query, operation_name, variables))
 
     async def _told(
@@ -183,45 +188,20 @@ class Schema(strawberry.Schema):
             answers = self.known[key] = Answers(executor_for(Context(context.services, viewer)), self.process_errors)
         return answers
 
-    @property
-    def _compiled(self) -> Any:
-        """What executes compiled operations; None where that is off."""
-        return cast("Any", self).execution_context_class
+    def _executor(self, operation: Operation, variables: Mapping[str, Any] | None, context: Any, root: Any) -> Any:
+        """What executes an operation that is ready, or a list of what is wrong with its variables."""
+        prepared = operation.prepared
+        if prepared is None:
+            prepared = operation.prepared = cast("type[CompiledExecutor]", self.executor_class).prepare(
+                self._schema, operation.ast, operation.name, optimized_is_awaitable
+            )
+        return prepared.executor(root, context, variables)
 
-    def _executor(
-        self,
-        document: Document,
-        operation_name: str | None,
-        variables: dict[str, Any] | None,
-        context: Any,
-        root: Any,
-    ) -> Any:
-        """What executes a document's operation, or a list of what is wrong with its variables."""
-        return self._compiled.build(
-            self._schema,
-            document.ast,
-            root,
-            context,
-            variables,
-            operation_name,
-            is_awaitable=optimized_is_awaitable,
-        )
-
-    def _ready(
-        self, query: str | None, operation_name: str | None, variables: Mapping[str, object] | None
-    ) -> tuple[Document, OperationDefinitionNode] | None:
-        """The document and the operation, where they are compiled and nothing stands in the way of executing them."""
-        if self._compiled is None:
-            return None
-        try:
-            document = self.document(query or "")
-        except GraphQLError:
-            return None
-        operation = None if document.errors else document.operation(operation_name)
-        if operation is None:
-            return None
-        error = self.nodes_error(document, operation_name, variables or {})
-        return None if error is not None else (document, operation)
+    def is_ready(self, operation: Operation, variables: Mapping[str, object] | None) -> bool:
+        """Whether an operation is compiled and nothing stands in the way of executing it."""
+        if self.executor_class is None or not operation.is_valid:
+            return False
+        return self.nodes_error(operation, variables or {}) is None
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Replace each error by what clients are shown: every way to a client passes here."""
@@ -232,19 +212,16 @@ class Schema(strawberry.Schema):
         """Parse and validate. Raises GraphQLError where it is no GraphQL."""
         return self.documents.get(self._schema, text)
 
-    def operation_type(self, text: str, operation_name: str | None) -> OperationType | None:
-        """The type of the operation that is asked for; None where there is none, which is told when it is executed."""
+    def find(self, text: str, operation_name: str | None) -> Operation | None:
+        """The operation that is asked for; None where there is none, which is told when it is executed."""
         try:
-            operation = self.document(text).operation(operation_name)
+            return self.document(text).operations.get(operation_name)
         except GraphQLError:
             return None
-        return None if operation is None else operation.operation
 
-    def nodes_error(
-        self, document: Document, operation_name: str | None, variables: Mapping[str, object]
-    ) -> GraphQLError | None:
-        """Whether a valid document's operation may bring too many rows with these variables."""
-        return self.documents.nodes_error(self._schema, document, operation_name, variables)
+    def nodes_error(self, operation: Operation, variables: Mapping[str, object]) -> GraphQLError | None:
+        """Whether a valid operation may bring too many rows with these variables."""
+        return self.documents.nodes_error(self._schema, operation, variables)
 
 
 def build_schema(
@@ -257,6 +234,7 @@ def build_schema(
     operation is executed by graphql-core alone: slower, and otherwise the same.
     """
     enums.register()
+    executor_class = compiled_executor(StrawberryBindings()) if compiled else None
     built = Schema(
         Query,
         Mutation,
@@ -264,8 +242,9 @@ def build_schema(
         types=[Validation],
         config=StrawberryConfig(scalar_map=SCALARS),
         extensions=[_Operation],
-        execution_context_class=compiled_executor(StrawberryBindings()) if compiled else None,
+        execution_context_class=executor_class,
     )
+    built.executor_class = executor_class
     built.known = WeakValueDictionary()
     built.documents = Documents(limits or Limits(), introspection)
     built.suggests = introspection and suggestions
@@ -334,18 +313,19 @@ class _Operation(SchemaExtension):
         context = self.execution_context
         # Strawberry would execute the first of several operations where none was named.
         given_name: str | None = cast("Any", context)._provided_operation_name  # noqa: SLF001
-        if document.operation(given_name) is None:
+        operation = document.operations.get(given_name)
+        if operation is None:
             message = "The document has several operations: say in operationName which."
             return GraphQLError(message, extensions={"code": BAD_REQUEST})
-        return cast("Schema", context.schema).nodes_error(document, context.operation_name, context.variables or {})
+        return cast("Schema", context.schema).nodes_error(operation, context.variables or {})
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Read where the feed stands before anything else is read: what comes between is told twice, not never."""
         context: Any = self.execution_context.context
-        document = self.document
-        operation = None if document is None else document.operation(self.execution_context.operation_name)
-        if isinstance(context, Context) and document is not None and operation is not None:
-            await read_feed_cursor(context, document, operation)
+        if isinstance(context, Context) and self.document is not None:
+            operation = self.document.operations.get(self.execution_context.operation_name)
+            if operation is not None and operation.asks_feed_cursor:
+                await read_feed_cursor(context)
         yield
 
 
@@ -355,8 +335,8 @@ def begin_trace() -> None:
         current_trace_id.set(new_trace_id())
 
 
-async def read_feed_cursor(context: Context, document: Document, operation: OperationDefinitionNode) -> None:
-    """Read where the feed stands, where a query asks for it."""
-    if context.viewer is not None and document.asks(operation, "feedCursor"):
+async def read_feed_cursor(context: Context) -> None:
+    """Read where the feed stands, for a query that asks for it."""
+    if context.viewer is not None:
         context.feed_cursor = asyncio.ensure_future(context.services.feed.cursor())
         await asyncio.wait([context.feed_cursor])

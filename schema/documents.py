@@ -25,6 +25,7 @@ from graphql import (
 from graphql import specified_rules as rules
 from strawberry.schema.schema import validate_document
 
+from compiled import Prepared
 from resolvers.selection import fields
 from schema.limits import Limits, page_size_variables, requested_nodes_error, static_errors
 
@@ -45,63 +46,75 @@ class _Variables(Visitor):
         self.found.add(node.name.value)
 
 
-@dataclass
-class Document:
-    """A parsed document and what is wrong with it."""
+@dataclass(eq=False)
+class Operation:
+    """An operation of a document, and what is found out about it once."""
 
     ast: DocumentNode
-    errors: list[GraphQLError]
-    sized_by: frozenset[str] = frozenset()
-    asked: dict[tuple[int, str], bool] = field(default_factory=dict[tuple[int, str], bool])
-    telling: dict[int, frozenset[str]] = field(default_factory=dict[int, frozenset[str]])
+    node: OperationDefinitionNode
+    is_valid: bool
+    """Whether nothing is wrong with the document: else it is not executed."""
+    sized_by: tuple[str, ...] = ()
+    """The variables that its page sizes depend on."""
+    prepared: Prepared | None = None
     nodes_errors: OrderedDict[object, GraphQLError | None] = field(
         default_factory=OrderedDict[object, "GraphQLError | None"]
     )
 
-    def asks(self, operation: OperationDefinitionNode, name: str) -> bool:
-        """Whether a query has this field at its root, skipped or not."""
-        key = (id(operation), name)
-        if key not in self.asked:
-            fragments = {
-                item.name.value: item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)
-            }
-            found = fields([operation.selection_set], fragments, None)
-            self.asked[key] = operation.operation is OperationType.QUERY and any(
-                node.name.value == name for node in found
-            )
-        return self.asked[key]
+    def __post_init__(self) -> None:
+        self.type = self.node.operation
+        self.kind: str = self.type.value
+        self.name = None if self.node.name is None else self.node.name.value
 
-    def told_by(self, operation: OperationDefinitionNode) -> frozenset[str]:
+    @cached_property
+    def asks_feed_cursor(self) -> bool:
+        """Whether it is a query for where the feed stands, skipped or not."""
+        fragments = {item.name.value: item for item in self._fragments}
+        return self.type is OperationType.QUERY and any(
+            node.name.value == "feedCursor" for node in fields([self.node.selection_set], fragments, None)
+        )
+
+    @cached_property
+    def told_by(self) -> frozenset[str]:
         """The variables that what a subscription tells of an event may depend on.
 
         All that are used, but for those that are only arguments of its one field: they say which events come.
         """
-        if id(operation) not in self.telling:
-            root = operation.selection_set.selections
-            nodes: list[Node] = [item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)]
-            nodes += operation.directives or ()
-            if len(root) == 1 and isinstance(root[0], FieldNode):
-                nodes += root[0].directives or ()
-                nodes += () if root[0].selection_set is None else (root[0].selection_set,)
-            else:
-                nodes.append(operation.selection_set)
-            variables = _Variables()
-            for node in nodes:
-                visit(node, variables)
-            self.telling[id(operation)] = frozenset(variables.found)
-        return self.telling[id(operation)]
+        root = self.node.selection_set.selections
+        nodes: list[Node] = [*self._fragments, *(self.node.directives or ())]
+        if len(root) == 1 and isinstance(root[0], FieldNode):
+            nodes += root[0].directives or ()
+            nodes += () if root[0].selection_set is None else (root[0].selection_set,)
+        else:
+            nodes.append(self.node.selection_set)
+        variables = _Variables()
+        for node in nodes:
+            visit(node, variables)
+        return frozenset(variables.found)
 
-    @cached_property
-    def _operations(self) -> Mapping[str | None, OperationDefinitionNode]:
-        found = [item for item in self.ast.definitions if isinstance(item, OperationDefinitionNode)]
-        named: dict[str | None, OperationDefinitionNode] = {
-            item.name.value: item for item in reversed(found) if item.name is not None
-        }
-        return {**named, None: found[0]} if len(found) == 1 else named
+    @property
+    def _fragments(self) -> list[FragmentDefinitionNode]:
+        return [item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)]
 
-    def operation(self, name: str | None) -> OperationDefinitionNode | None:
-        """The operation of that name, or the only one."""
-        return self._operations.get(name)
+
+@dataclass(eq=False)
+class Document:
+    """A parsed document, what is wrong with it, and its operations."""
+
+    ast: DocumentNode
+    errors: list[GraphQLError]
+    operations: Mapping[str | None, Operation] = field(init=False)
+    """By their names; the only one without a name, too."""
+
+    def __post_init__(self) -> None:
+        sized_by = tuple(sorted(page_size_variables(self.ast)))
+        found = [
+            Operation(self.ast, item, not self.errors, sized_by)
+            for item in self.ast.definitions
+            if isinstance(item, OperationDefinitionNode)
+        ]
+        named: dict[str | None, Operation] = {item.name: item for item in reversed(found) if item.name is not None}
+        self.operations = {**named, None: found[0]} if len(found) == 1 else named
 
 
 @dataclass
@@ -122,7 +135,7 @@ class Documents:
         # What is too large is not validated: some rules take quadratic time.
         applied = (*rules, *(() if self.introspection else (NoSchemaIntrospectionCustomRule,)))
         errors = static_errors(schema, ast, self.limits) or validate_document(schema, ast, applied)
-        document = Document(ast, errors, page_size_variables(ast))
+        document = Document(ast, errors)
         if len(text) <= _LARGEST_KEPT_CHARACTERS:
             self.kept[text] = document
             if len(self.kept) > _KEPT:
@@ -130,17 +143,17 @@ class Documents:
         return document
 
     def nodes_error(
-        self, schema: GraphQLSchema, document: Document, operation_name: str | None, variables: Mapping[str, object]
+        self, schema: GraphQLSchema, operation: Operation, variables: Mapping[str, object]
     ) -> GraphQLError | None:
-        """Whether a valid document's operation may bring too many rows with these variables."""
-        sizes = [(name, variables.get(name)) for name in sorted(document.sized_by)] if document.sized_by else []
-        if not all(size is None or isinstance(size, int) for _, size in sizes):
-            return None  # the variable is refused when it is coerced
-        key = (operation_name, tuple((name, size, name in variables) for name, size in sizes))
-        if key not in document.nodes_errors:
-            operation = document.operation(operation_name)
-            error = requested_nodes_error(schema, document.ast, operation, variables, self.limits)
-            document.nodes_errors[key] = error
-            if len(document.nodes_errors) > _KEPT_SIZES:
-                document.nodes_errors.popitem(last=False)
-        return document.nodes_errors[key]
+        """Whether a valid operation may bring too many rows with these variables."""
+        sizes: tuple[tuple[str, object, bool], ...] = ()
+        if operation.sized_by:
+            sizes = tuple([(name, variables.get(name), name in variables) for name in operation.sized_by])
+            if not all(size is None or isinstance(size, int) for _, size, _ in sizes):
+                return None  # the variable is refused when it is coerced
+        known = operation.nodes_errors
+        if sizes not in known:
+            known[sizes] = requested_nodes_error(schema, operation.ast, operation.node, variables, self.limits)
+            if len(known) > _KEPT_SIZES:
+                known.popitem(last=False)
+        return known[sizes]

@@ -31,6 +31,7 @@ from strawberry.types.unset import UNSET, UnsetType
 from resolvers.context import Context, Services
 from resolvers.errors import UnauthenticatedError
 from schema.build import Schema
+from schema.documents import Operation
 from schema.errors import SLOW_CONSUMER
 from schema.http import (
     EVENTS,
@@ -50,7 +51,7 @@ from schema.http import (
 )
 from schema.sharing import Answer
 from services.strict_json import InvalidJsonError, parse
-from services.trace import operation_span
+from services.trace import makes_spans, operation_span
 from services.viewer import Viewer
 
 Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Viewer | None]]
@@ -188,11 +189,11 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def run_operation(self, operation: Any) -> None:
         """Execute an operation; of a subscription only the beginning is a span, see its resolver."""
-        kind = cast("Schema", self.schema).operation_type(operation.query, operation.operation_name)
-        if kind is None or kind is OperationType.SUBSCRIPTION:
+        found = cast("Schema", self.schema).find(operation.query, operation.operation_name)
+        if found is None or found.type is OperationType.SUBSCRIPTION:
             await super().run_operation(operation)
             return
-        with operation_span(kind.value, operation.operation_name):
+        with operation_span(found.kind, operation.operation_name):
             await super().run_operation(operation)
 
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
@@ -272,14 +273,14 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     def __init__(
         self,
         schema: Schema,
-        services: Services | Callable[[], Services],
+        services: Callable[[], Services],
         authenticate: Authenticate,
         *,
         allowed_origins: Sequence[str] = (),
         connection_init_seconds: float = 5,
         operations_per_connection: int = 10,
     ) -> None:
-        """`services` may be a function, for an application that opens them after it is made."""
+        """`services` hands out what is opened after the application is made."""
         super().__init__(
             schema,
             graphql_ide=None,
@@ -292,11 +293,6 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         self._services = services
         self._authenticate = authenticate
         self._sse = _Events()
-
-    @property
-    def services(self) -> Services:
-        """The services, once they are open."""
-        return self._services() if callable(self._services) else self._services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a WebSocket for as long as it is open."""
@@ -320,7 +316,8 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RefusedError(405, "GraphQL is asked with GET or POST.", {"Allow": "GET, POST"})
         viewer = await self._authenticate(head.header(b"authorization"), head.cookies)
         parameters = await asked(head, receive)
-        operation_type = self._served.operation_type(parameters.query, parameters.operation_name)
+        operation = self._served.find(parameters.query, parameters.operation_name)
+        operation_type = None if operation is None else operation.type
         of_subscription = operation_type is OperationType.SUBSCRIPTION
         media_type = media_type_for(head, of_subscription=of_subscription)
         if media_type is None:
@@ -328,34 +325,38 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RefusedError(406, f"This is answered with {wanted}: say in Accept that you take it.")
         if head.method == "GET" and operation_type is OperationType.MUTATION:
             raise RefusedError(405, "A mutation is sent with POST.", {"Allow": "POST"})
-        context = Context(self.services, viewer)
+        context = Context(self._services(), viewer)
         if media_type == EVENTS:
-            return await self._streamed(parameters, context, operation_type)
+            return await self._streamed(parameters, context, operation)
         try:
-            result = await self._executed(parameters, context, operation_type)
+            result = await self._executed(parameters, context, operation)
         except CannotGetOperationTypeError as error:
             raise RefusedError(400, error.as_http_error_reason()) from None
         return response_to(result, media_type)
 
-    async def _executed(
-        self, parameters: Asked, context: Context, operation_type: OperationType | None
-    ) -> ExecutionResult:
-        with operation_span(operation_type and operation_type.value, parameters.operation_name):
-            return await self._served.execute(
-                parameters.query,
-                variable_values=parameters.variables,
-                context_value=context,
-                operation_name=parameters.operation_name,
-                operation_extensions=parameters.extensions,
-                allowed_operation_types=_ANSWERED,
-            )
+    async def _executed(self, parameters: Asked, context: Context, operation: Operation | None) -> ExecutionResult:
+        """Execute a query or mutation. Nothing has been executed with the context before."""
+        if operation is None or not self._served.is_ready(operation, parameters.variables):
+            with operation_span(None if operation is None else operation.kind, parameters.operation_name):
+                return await self._served.execute(
+                    parameters.query,
+                    variable_values=parameters.variables,
+                    context_value=context,
+                    operation_name=parameters.operation_name,
+                    operation_extensions=parameters.extensions,
+                    allowed_operation_types=_ANSWERED,
+                )
+        if not makes_spans():
+            return await self._served.run(operation, parameters.variables, context)
+        with operation_span(operation.kind, parameters.operation_name):
+            return await self._served.run(operation, parameters.variables, context)
 
-    async def _streamed(self, parameters: Asked, context: Context, operation_type: OperationType | None) -> Response:
+    async def _streamed(self, parameters: Asked, context: Context, operation: Operation | None) -> Response:
         async def executed() -> AsyncGenerator[ExecutionResult, None]:
-            yield await self._executed(parameters, context, operation_type)
+            yield await self._executed(parameters, context, operation)
 
         results: AsyncGenerator[Any, None] = executed()
-        if operation_type in {OperationType.SUBSCRIPTION, None}:
+        if operation is None or operation.type is OperationType.SUBSCRIPTION:
             results = await self._served.stream(
                 parameters.query,
                 variable_values=parameters.variables,
@@ -406,7 +407,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
         """Return what a WebSocket's operations have in common."""
         del response
         headers, cookies = request.headers, request.cookies
-        return _Connection(self.services, None, authorization=headers.get("authorization"), cookies=cookies)
+        return _Connection(self._services(), None, authorization=headers.get("authorization"), cookies=cookies)
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """Find out who is asking. Raises ConnectionRejectionError for a broken token: 4403."""

@@ -6,6 +6,7 @@ variable.
 
 from __future__ import annotations
 
+import os
 import secrets
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ __all__ = [
     "current_work",
     "failed",
     "make_spans",
+    "makes_spans",
     "new_trace_id",
     "opened",
     "operation_span",
@@ -61,7 +63,12 @@ def make_spans(tracer: Tracer | None, samples: Callable[[int], bool] = bool) -> 
 
 def new_trace_id() -> str:
     """Make a trace id."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
+
+
+def makes_spans() -> bool:
+    """Whether spans are made at all: whoever is in a hurry asks before asking for one."""
+    return _Tracing.tracer is not None
 
 
 def traceparent(trace_id: str | None) -> str | None:

@@ -14,13 +14,14 @@ import httpx
 import orjson
 import pytest
 import uvicorn
-from graphql import GraphQLError, OperationType
+from graphql import OperationType
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
-from resolvers.context import Services
+from resolvers.context import Context, Services
 from resolvers.errors import UnauthenticatedError
 from schema.build import Schema, build_schema
+from schema.documents import Operation
 from schema.endpoint import GraphQLEndpoint
 from schema.http import body_of
 from services.viewer import Viewer
@@ -104,31 +105,28 @@ def uncompiled() -> Schema:
 
 def compared(schema: Schema) -> Schema:
     """Have every query of every test executed by graphql-core too, which must have the same answer."""
-    compiled = schema.execute
+    compiled = schema.run
 
-    async def execute(query: str | None, **asked: Any) -> Any:
-        result = await compiled(query, **asked)
-        if not comparing.get() or not _is_query(schema, query, asked.get("operation_name")):
+    async def run(operation: Operation, variables: Mapping[str, Any] | None, context: Any, root: Any = None) -> Any:
+        result = await compiled(operation, variables, context, root)
+        if not comparing.get() or operation.type is not OperationType.QUERY:
             return result
+        assert operation.ast.loc is not None
+        query = operation.ast.loc.source.body
         # What executions change in the background may come in between: then both are asked again.
         for tries_left in reversed(range(5)):
-            expected = _answer(await uncompiled().execute(query, **asked))
+            expected = _answer(
+                await uncompiled().execute(query, dict(variables or {}), context, root, operation_name=operation.name)
+            )
             if _answer(result) == expected:
                 break
             assert tries_left, f"{query}\n{_answer(result)!r}\n{expected!r}"
-            result = await compiled(query, **asked)
+            again = context.for_operation() if isinstance(context, Context) else context
+            result = await compiled(operation, variables, again, root)
         return result
 
-    cast("Any", schema).execute = execute
+    cast("Any", schema).run = run
     return schema
-
-
-def _is_query(schema: Schema, query: str | None, operation_name: str | None) -> bool:
-    try:
-        operation = schema.document(query or "").operation(operation_name)
-    except GraphQLError:
-        return False
-    return operation is not None and operation.operation is OperationType.QUERY
 
 
 def _answer(result: Any) -> bytes:
@@ -158,7 +156,8 @@ async def api(open_house: OpenHouse) -> AsyncGenerator[Api]:
     executor, validator = FakeExecutor(), FakeValidator()
     async with open_house(extra_executors={"fake": executor}, validator=validator) as house:
         schema = compared(build_schema())
-        endpoint = GraphQLEndpoint(schema, services_of(house, executor), authenticate, connection_init_seconds=0.3)
+        services = services_of(house, executor)
+        endpoint = GraphQLEndpoint(schema, lambda: services, authenticate, connection_init_seconds=0.3)
         app = Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)])
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://signoff") as http:

@@ -22,7 +22,7 @@ def problems(schema: Schema, document: str, **variables: Any) -> list[tuple[Any,
     """Codes and messages of what is wrong with a document, without executing it."""
     try:
         read = schema.document(document)
-        error = None if read.errors else schema.nodes_error(read, None, variables)
+        error = None if read.errors else schema.nodes_error(read.operations[None], variables)
         errors = read.errors or ([error] if error else [])
     except GraphQLError as error:
         errors = [error]
@@ -141,7 +141,7 @@ def test_each_operation_is_measured_for_itself(schema: Schema) -> None:
     document = schema.document(f"{small} {large}")
 
     def error(name: str) -> object:
-        return schema.nodes_error(document, name, {})
+        return schema.nodes_error(document.operations[name], {})
 
     assert error("A") is None
     assert error("B") is not None
