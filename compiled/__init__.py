@@ -22,12 +22,18 @@ for byte, errors and their order of paths included; what differs is told here:
 - a field's arguments are coerced once for an operation, not for each parent: a resolver must not change them;
 - a value is told from an awaitable by its class.
 
+A field that needs a value of its own for each parent, but may read those of many parents at once, is best declared in
+two stages (`Bindings.key` and `Bindings.reading`): by which attribute of a parent its value is known, and how the
+values of many keys are read. Then a parent costs no call of a resolver and nothing to await: its key and its gap in the
+answer are noted, and one loop fills the gaps. Fields that read alike share a `Batch`, which is where a loader comes
+in; where nothing but one batch is awaited, it is read at once and without a task.
+
 The package knows graphql-core and nothing else. What a schema library knows besides (which attribute a field reads,
-how its resolvers are called without its own wrapping) it says through `Bindings`.
+by which it is read from elsewhere, how its resolvers are called without its own wrapping) it says through `Bindings`.
 """
 
-from compiled.bindings import Bindings, Call, Joint, OfSource
+from compiled.bindings import Batch, Bindings, Call, OfSource, Reading
 from compiled.executor import CompiledExecutor, compiled_executor
 from compiled.prepared import Prepared
 
-__all__ = ["Bindings", "Call", "CompiledExecutor", "Joint", "OfSource", "Prepared", "compiled_executor"]
+__all__ = ["Batch", "Bindings", "Call", "CompiledExecutor", "OfSource", "Prepared", "Reading", "compiled_executor"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo
@@ -18,21 +18,39 @@ class OfSource(NamedTuple):
     call: Callable[[Any], Any]
 
 
-class Joint(Protocol):
-    """An awaitable whose value arrives together with those of others, as a loader's do.
-
-    Whatever a resolver returns that has an `arrival` is taken for one: all that wait for the same arrival are woken
-    once, and then asked for their values. The future is everybody's, so nobody cancels it.
-    """
+class Batch(Protocol):
+    """The values of many keys, which are read at once. Whoever joins one that is not being read yet shares it."""
 
     @property
     def arrival(self) -> asyncio.Future[Any]:
-        """Done when the value is there; never with an exception."""
+        """Done when the values are there; never with an exception. It is everybody's, so nobody cancels it."""
         ...
 
-    def value(self) -> Any:
-        """Return the value. Raises what went wrong."""
+    @property
+    def begun(self) -> bool:
+        """Whether it is read by itself, be it later. Until then nobody has joined but those who do just now."""
         ...
+
+    def begin(self, *, at_once: bool) -> None:
+        """Have it read by itself: at once, or when all who are about to join have had the time. Once is enough."""
+        ...
+
+    async def read(self) -> None:
+        """Read it now. For the one who awaits it alone and has not begun it."""
+        ...
+
+    def found(self) -> Mapping[Any, Any]:
+        """Return the values by their keys. Raises what went wrong."""
+        ...
+
+
+class Reading(NamedTuple):
+    """How a field's values are read by the keys of its sources."""
+
+    join: Callable[[Iterable[Any]], Batch]
+    """Have these keys read, along with those of all fields that read alike."""
+    then: Callable[[Any, Any], Any] | None = None
+    """What is made of each: key and what was read → the value. None: it is the value."""
 
 
 class Bindings:
@@ -51,6 +69,22 @@ class Bindings:
         Called once for a field of an operation, with the info of the first source. None: there is none. What it
         raises is as if nothing had been said: the field is resolved without it and may raise the same.
         """
+        del field, arguments, info
+        return None
+
+    def key(self, field: GraphQLField) -> str | None:
+        """The source's attribute by which the field's value is read together with those of other sources.
+
+        It is a string or a number; a source that has none there has no value. Of anything else, and where there
+        is no `reading`, the field's own resolver is asked, which has to come to the same.
+        """
+        del field
+        return None
+
+    def reading(
+        self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]
+    ) -> Reading | None:
+        """How the values of a field that has a `key` are read; called as `call` is, and so is what it raises."""
         del field, arguments, info
         return None
 

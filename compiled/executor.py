@@ -8,7 +8,7 @@ from typing import Any, cast
 from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema, OperationType
 from graphql.execution import Executor
 
-from compiled.bindings import Bindings, Call, OfSource
+from compiled.bindings import Bindings, Call, OfSource, Reading
 from compiled.fields import FieldPlan
 from compiled.flight import Flight
 from compiled.plan import Plans, Variant
@@ -21,8 +21,8 @@ class CompiledExecutor(Executor[Any]):
     plans: Plans
 
     variant: Variant | None = None
-    calls: dict[FieldPlan, Call | OfSource | bool]
-    """How each field is resolved in this execution: its resolver, with the arguments in place."""
+    calls: dict[FieldPlan, Call | OfSource | Reading | bool]
+    """How each field is resolved in this execution: its resolver with the arguments in place, or how it is read."""
 
     @classmethod
     def build(
@@ -55,7 +55,7 @@ class CompiledExecutor(Executor[Any]):
         if variant is None or serially or self.hooks is not None or self.operation.operation is not OperationType.QUERY:
             return super().execute_operation(serially)
         try:
-            answer = Flight(self).run(variant.root, self.root_value, None)
+            answer = Flight(self, whole=True).run(variant.root, self.root_value, None)
         except GraphQLError as error:
             self.collected_errors.add(error, None)
             return self.build_response(None)
@@ -88,7 +88,7 @@ class CompiledExecutor(Executor[Any]):
             return super().execute_collected_root_fields(
                 root_type, root_value, variant.root_fields, serially, new_defer_usages
             )
-        return Flight(self).run(variant.root, root_value, None)
+        return Flight(self, whole=True).run(variant.root, root_value, None)
 
     def collect_and_execute_subfields(
         self, return_type: GraphQLObjectType, field_details_list: Any, path: Any, result: Any, position_context: Any

@@ -23,14 +23,20 @@ from graphql import (
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path, Undefined
 
-from compiled.bindings import OfSource
-from compiled.flight import Bound, Flight, Pending
+from compiled.bindings import OfSource, Reading
+from compiled.flight import Bound, Flight, Gap, Pending
 
 if TYPE_CHECKING:
     from compiled.plan import Variant
 
-Run: TypeAlias = Callable[[Flight, Any, Path | None, int | None, Bound | None], dict[str, Any]]
-"""A selection set: flight, source, path, index at that path where the source is an item of a list, bound."""
+Run: TypeAlias = "Callable[[Flight, Any, Path | None, int | None, Bound | None], dict[str, Any]]"
+"""A selection set: flight, source, path, index at that path where the source is an item of a list, bound.
+
+Where the selection set is that of an object's field, path and index are those of the object, see `FieldPlan.suffix`.
+"""
+
+Suffix: TypeAlias = tuple[tuple[str, str], ...]
+"""Steps of a path: for each the field's key in the answer and the name of the type that it is of."""
 
 # Makes a named tuple in half the time that calling its class takes.
 _new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
@@ -80,7 +86,7 @@ class FieldPlan:
         key: str,
         details: list[FieldDetails],
         definition: GraphQLField,
-        suffix: tuple[tuple[str, str], ...],
+        suffix: Suffix,
     ) -> None:
         self.variant = variant
         self.parent = parent
@@ -94,7 +100,7 @@ class FieldPlan:
         self.type = type_
         self.nullable = not isinstance(type_, GraphQLNonNull)
         self.inner = without_non_null(type_)
-        # From the generated function's source down to here: more than one step where objects are written inline.
+        # From the path that a generated function is given down to here: more than one step within objects.
         self.suffix = (*suffix, (key, parent.name))
 
     def path(self, path: Path | None, index: int | None) -> Path:
@@ -113,10 +119,6 @@ class FieldPlan:
     def failed(self, executor: Any, error: Exception, path: Path) -> None:
         """Tell of an error. Raises it, located, where the field may not be null."""
         executor.handle_field_error(error, self.type, self.details, path)
-
-    def inner_bound(self, container: Any, at: Path, bound: Bound | None) -> Bound | None:
-        """Return where a null from below stops."""
-        return _new(Bound, (container, self.key, at)) if self.nullable else bound
 
     # ------------------------------------------------------------------------------------------- the unusual turns
 
@@ -137,12 +139,15 @@ class FieldPlan:
             self.failed(executor, error, at)
             return None
 
-    def put_slowly(self, flight: Flight, value: Any, at: Path, container: Any, bound: Bound | None) -> None:
+    def put_slowly(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
         """Complete a value as graphql-core does and put it, or what will come of it, into its gap."""
+        at = self.path(path, index)
         completed = self.complete_slowly(flight.executor, value, at)
         if flight.executor.is_awaitable(completed):
             container[self.key] = None
-            flight.new.append(Pending(completed, container, self.key, None, at, bound))
+            flight.new.append(Pending(completed, container, self.key, None, at, None, bound))
         else:
             container[self.key] = completed
 
@@ -172,7 +177,7 @@ def later(flight: Flight, field: FieldPlan, value: Any, path: Path | None, index
     at = field.path(path, index)
     completed = field.complete_slowly(flight.executor, value, at)
     if flight.executor.is_awaitable(completed):
-        pending = Pending(completed, None, field.key, None, at, None)
+        pending = Pending(completed, None, field.key, None, at, None, None)
         flight.new.append(pending)
         return pending
     if isinstance(field, Leaf):
@@ -207,15 +212,19 @@ class CoreField(FieldPlan):
         value = flight.executor.execute_field(self.parent, source, self.details, at, None)
         if flight.executor.is_awaitable(value):
             out[self.key] = None
-            flight.new.append(Pending(value, out, self.key, None, at, bound))
+            flight.new.append(Pending(value, out, self.key, None, at, None, bound))
         elif value is not Undefined:
             out[self.key] = value
+
+
+Put: TypeAlias = "Callable[[Flight, Any, Path | None, int | None, Any, Bound | None], None]"
+"""Completes a value and puts it into its gap: flight, value, place, container, bound."""
 
 
 class RunField(FieldPlan):
     """A field that has more to it than an attribute to read: a resolver to call, or objects below."""
 
-    __slots__ = ("attribute", "items", "leaf_class", "put")
+    __slots__ = ("attribute", "leaf_class", "objects", "put")
 
     def __init__(self, *arguments: Any, attribute: str | None) -> None:
         super().__init__(*arguments)
@@ -232,7 +241,6 @@ class RunField(FieldPlan):
         bound: Bound | None,
     ) -> None:
         """Resolve and complete the field; what has to be awaited joins the flight."""
-        at = self.path(path, index)
         executor = flight.executor
         try:
             value: Any
@@ -241,44 +249,50 @@ class RunField(FieldPlan):
             else:
                 call: Any = executor.calls.get(self)
                 if call is None:
-                    call = executor.calls[self] = self.variant.call(executor, self, self.info(executor, at))
+                    info = self.info(executor, self.path(path, index))
+                    call = executor.calls[self] = self.variant.call(executor, self, info)
                 if call is False:
                     CoreField.run(self, flight, source, out, path, index, bound)  # type: ignore[arg-type]
                     return
-                value = call.call(source) if call.__class__ is OfSource else call(source, self.info(executor, at))
+                if call.__class__ is OfSource:
+                    value = call.call(source)
+                else:
+                    value = call(source, self.info(executor, self.path(path, index)))
             if value.__class__ not in PLAIN and executor.is_awaitable(value):
                 out[self.key] = None
-                flight.new.append(Pending(value, out, self.key, self, at, bound))
+                flight.new.append(Pending(value, out, self.key, self, path, index, bound))
                 return
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
-            self.failed(executor, error, at)
+            self.failed(executor, error, self.path(path, index))
             out[self.key] = None
             return
-        self.land(flight, value, at, out, bound)
+        self.land(flight, value, path, index, out, bound)
 
-    def land(self, flight: Flight, value: Any, path: Path, container: Any, bound: Bound | None) -> None:
-        """Complete a value and put it into its gap."""
+    def land(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
+        """Complete a value and put it into its gap. Raises where that leaves null in a place that may not be."""
         mark = len(flight.new)
         try:
             if value is None and self.nullable:
                 container[self.key] = None
             else:
-                self.put(flight, value, path, container, bound)
+                self.put(flight, value, path, index, container, bound)
         except Exception as error:  # noqa: BLE001
             flight.drop(mark)
-            self.failed(flight.executor, error, path)
+            self.failed(flight.executor, error, self.path(path, index))
             container[self.key] = None
 
     # ---------------------------------------------------------------------------------------- by the kind of type
 
-    def _way_of(self, type_: Any) -> Callable[[Flight, Any, Path, Any, Bound | None], None]:
+    def _way_of(self, type_: Any) -> Put:
         if isinstance(type_, GraphQLObjectType):
-            self.items = Objects(self, type_)
+            self.objects = Objects(self, type_, self.suffix)
             return self._put_object
         if isinstance(type_, GraphQLList):
             named = without_non_null(item_type_of(type_))
             if isinstance(named, GraphQLObjectType):
-                self.items = Objects(self, named)
+                self.objects = Objects(self, named, ())
                 return self._put_objects
             self.leaf_class = plain_class(named)
             if self.leaf_class is not None:
@@ -286,56 +300,133 @@ class RunField(FieldPlan):
         self.leaf_class = plain_class(type_)
         return self.put_slowly if self.leaf_class is None else self._put_leaf
 
-    def _put_leaf(self, flight: Flight, value: Any, at: Path, container: Any, bound: Bound | None) -> None:
+    def _put_leaf(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
         if value.__class__ is self.leaf_class:
             container[self.key] = value
         else:
-            self.put_slowly(flight, value, at, container, bound)
+            self.put_slowly(flight, value, path, index, container, bound)
 
-    def _put_leaves(self, flight: Flight, value: Any, at: Path, container: Any, bound: Bound | None) -> None:
+    def _put_leaves(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
         class_ = self.leaf_class
         if value.__class__ in {list, tuple} and all(item.__class__ is class_ for item in value):
             container[self.key] = list(value)
         else:
-            self.put_slowly(flight, value, at, container, bound)
+            self.put_slowly(flight, value, path, index, container, bound)
 
-    def _put_object(self, flight: Flight, value: Any, at: Path, container: Any, bound: Bound | None) -> None:
-        objects = self.items
+    def _put_object(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
+        objects = self.objects
         if value.__class__ is objects.record or (objects.takes_any and is_plain(value)):
             run = objects.run or objects.make()
-            container[self.key] = run(flight, value, at, None, self.inner_bound(container, at, bound))
+            inner_bound = (container, self.key, self, path, index) if self.nullable else bound
+            container[self.key] = run(flight, value, path, index, inner_bound)
         else:
-            self.put_slowly(flight, value, at, container, bound)
+            self.put_slowly(flight, value, path, index, container, bound)
 
-    def _put_objects(self, flight: Flight, value: Any, at: Path, container: Any, bound: Bound | None) -> None:
+    def _put_objects(
+        self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
+    ) -> None:
         if value.__class__ is not list and value.__class__ is not tuple:
-            self.put_slowly(flight, value, at, container, bound)
+            self.put_slowly(flight, value, path, index, container, bound)
             return
-        inner_bound = self.inner_bound(container, at, bound)
-        objects = self.items
+        inner_bound = (container, self.key, self, path, index) if self.nullable else bound
+        objects = self.objects
         done: list[Any] = []
         record = objects.record
-        if objects.nullable:
-            for index, item in enumerate(value):
-                objects.put_nullable(flight, item, at, index, done, inner_bound)
-        elif value:
-            run = objects.run or objects.make()
-            for index, item in enumerate(value):
-                if item.__class__ is record or (objects.takes_any and is_plain(item)):
-                    done.append(run(flight, item, at, index, inner_bound))
-                else:
-                    objects.put_slowly(flight, item, at, index, done, inner_bound)
+        if value:
+            at = self.path(path, index)
+            if objects.nullable:
+                for position, item in enumerate(value):
+                    objects.put_nullable(flight, item, at, position, done, inner_bound)
+            else:
+                run = objects.run or objects.make()
+                for position, item in enumerate(value):
+                    if item.__class__ is record or (objects.takes_any and is_plain(item)):
+                        done.append(run(flight, item, at, position, inner_bound))
+                    else:
+                        objects.put_slowly(flight, item, at, position, done, inner_bound)
         container[self.key] = done
+
+
+class KeyedField(RunField):
+    """A field whose value is read by a key of its source, together with those of all other sources.
+
+    Of each source only the key is noted, and the gap that its value will fill.
+    """
+
+    __slots__ = ("source_key",)
+
+    def __init__(self, *arguments: Any, source_key: str) -> None:
+        super().__init__(*arguments, attribute=None)
+        self.source_key = source_key
+
+    def run(
+        self,
+        flight: Flight,
+        source: Any,
+        out: dict[str, Any],
+        path: Path | None,
+        index: int | None,
+        bound: Bound | None,
+    ) -> None:
+        """Note what is to be read."""
+        calls = flight.executor.calls
+        reading = calls.get(self)
+        if reading is None:
+            info = self.info(flight.executor, self.path(path, index))
+            reading = calls[self] = self.variant.reading(flight.executor, self, info)
+        try:
+            key = getattr(source, self.source_key) if reading is not False else self
+        except Exception:  # noqa: BLE001  (its resolver reads it again, and tells of it)
+            key = self
+        if key.__class__ is str or key.__class__ is int:
+            out[self.key] = None
+            flight.new.append((self, key, out, path, index, bound))
+        elif key is None and self.nullable:
+            out[self.key] = None
+        else:
+            CoreField.run(self, flight, source, out, path, index, bound)  # type: ignore[arg-type]
+
+    def fill(self, flight: Flight, found: Mapping[Any, Any], gaps: list[Gap]) -> None:
+        """Complete what was read and put it into the gaps, until there are none."""
+        reading: Reading = flight.executor.calls[self]
+        then, name, nullable, put = reading.then, self.key, self.nullable, self.put
+        gaps.reverse()
+        while gaps:
+            _, key, container, path, index, bound = gaps.pop()
+            mark = len(flight.new)
+            try:
+                value = found[key] if then is None else then(key, found[key])
+                if value is not None or not nullable:
+                    put(flight, value, path, index, container, bound)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
+                flight.drop(mark)
+                container[name] = None
+                flight.failed(self, error, path, index, bound)
+
+    def fail(self, flight: Flight, error: Exception, gaps: list[Gap]) -> None:
+        """Tell of an error in the place of each gap, until there are none."""
+        gaps.reverse()
+        while gaps:
+            _, _, _, path, index, bound = gaps.pop()
+            flight.failed(self, error, path, index, bound)
 
 
 class Objects:
     """What a field has of an object type: one object, or a list of them."""
 
-    __slots__ = ("field", "item_type", "nullable", "record", "run", "takes_any", "type")
+    __slots__ = ("field", "item_type", "nullable", "record", "run", "suffix", "takes_any", "type")
 
-    def __init__(self, field: RunField, type_: GraphQLObjectType) -> None:
+    def __init__(self, field: RunField, type_: GraphQLObjectType, suffix: Suffix) -> None:
         self.field = field
         self.type = type_
+        # How far an object is below the path that is handed on to its selection set.
+        self.suffix = suffix
         self.item_type = item_type_of(field.inner)
         self.nullable = not isinstance(self.item_type, GraphQLNonNull)
         self.record = field.variant.record(type_)
@@ -344,7 +435,7 @@ class Objects:
 
     def make(self) -> Run:
         """Compile the selection set below, once there is something to execute it on."""
-        self.run = self.field.variant.selection(self.type, self.field.details)
+        self.run = self.field.variant.selection(self.type, self.field.details, self.suffix)
         return self.run
 
     def put_slowly(self, flight: Flight, item: Any, at: Path, index: int, done: list[Any], bound: Bound | None) -> None:
@@ -358,7 +449,7 @@ class Objects:
         elif not executor.complete_list_item_value(item, done, self.item_type, field.details, info, place, None):
             return
         awaitable, done[index] = done[index], None
-        flight.new.append(Pending(awaitable, done, index, None, place, bound))
+        flight.new.append(Pending(awaitable, done, index, None, at, index, bound))
 
     def put_nullable(
         self, flight: Flight, item: Any, at: Path, index: int, done: list[Any], bound: Bound | None
@@ -367,15 +458,14 @@ class Objects:
         if item.__class__ is not self.record and not (self.takes_any and is_plain(item)):
             self.put_slowly(flight, item, at, index, done, bound)
             return
-        place = Path(at, index, None)
         mark = len(flight.new)
         done.append(None)
         try:
             run = self.run or self.make()
-            done[index] = run(flight, item, at, index, Bound(done, index, place))
+            done[index] = run(flight, item, at, index, (done, index, None, at, index))
         except Exception as error:  # noqa: BLE001
             flight.drop(mark)
-            flight.executor.handle_field_error(error, self.item_type, self.field.details, place)
+            flight.executor.handle_field_error(error, self.item_type, self.field.details, Path(at, index, None))
 
 
 def without_non_null(type_: Any) -> Any:

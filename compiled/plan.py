@@ -21,8 +21,8 @@ from graphql.execution.collect_fields import FieldDetails, collect_fields, colle
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.language import DirectiveNode
 
-from compiled.bindings import Bindings, Call, OfSource
-from compiled.fields import FieldPlan, Run
+from compiled.bindings import Bindings, Call, OfSource, Reading
+from compiled.fields import FieldPlan, Run, Suffix
 from compiled.selection import compile_selection
 
 _KEPT_OPERATIONS = 500
@@ -47,7 +47,7 @@ class Variant:
         # Only of conditions, which are the same in each execution of the variant: the others may be large, or secret.
         self._variables = VariableValues({}, dict(conditions))
         self._collected: dict[tuple[str, int], dict[str, list[FieldDetails]]] = {}
-        self._runs: dict[tuple[str, int], Run] = {}
+        self._runs: dict[tuple[str, int, Suffix], Run] = {}
         self._records: dict[str, type | None] = {}
         # Lists of nodes stand for places in the document by their identity, so they are kept for as long.
         self._known: dict[int, list[FieldDetails]] = {}
@@ -61,7 +61,7 @@ class Variant:
     def root(self) -> Run:
         """The operation's own selection set."""
         if self._run_root is None:
-            self._run_root = compile_selection(self, self._root, self.root_fields)
+            self._run_root = compile_selection(self, self._root, self.root_fields, ())
         return self._run_root
 
     def _know(self, grouped: Mapping[str, list[FieldDetails]]) -> None:
@@ -83,12 +83,15 @@ class Variant:
             self._know(found)
         return found
 
-    def selection(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> Run:
-        """Return the function of what is selected on a type at a place in the document."""
-        key = (type_.name, id(details))
+    def selection(self, type_: GraphQLObjectType, details: list[FieldDetails], suffix: Suffix = ()) -> Run:
+        """Return the function of what is selected on a type at a place in the document.
+
+        The suffix leads from the path that the function is given to the object whose selection it is.
+        """
+        key = (type_.name, id(details), suffix)
         run = self._runs.get(key)
         if run is None:
-            run = self._runs[key] = compile_selection(self, type_, self.collect(type_, details))
+            run = self._runs[key] = compile_selection(self, type_, self.collect(type_, details), suffix)
         return run
 
     def record(self, type_: GraphQLObjectType) -> type | None:
@@ -110,6 +113,13 @@ class Variant:
         if not arguments:
             return resolve  # type: ignore[no-any-return]
         return lambda source, info: resolve(source, info, **arguments)
+
+    def reading(self, executor: Any, field: FieldPlan, info: GraphQLResolveInfo[Any]) -> Reading | bool:
+        """Return how a field's values are read in this execution; False: its resolver has to be asked."""
+        try:
+            return self.bindings.reading(field.definition, self._arguments(executor, field), info) or False
+        except Exception:  # noqa: BLE001  (as in `call`)
+            return False
 
     @staticmethod
     def _arguments(executor: Any, field: FieldPlan) -> Mapping[str, Any]:

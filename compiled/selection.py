@@ -37,9 +37,11 @@ from compiled.fields import (
     PLAIN,
     CoreField,
     FieldPlan,
+    KeyedField,
     Leaf,
     Run,
     RunField,
+    Suffix,
     failed,
     is_float,
     is_int,
@@ -48,11 +50,12 @@ from compiled.fields import (
     later,
     plain_class,
 )
-from compiled.flight import Bound, Pending
+from compiled.flight import Pending
 
 if TYPE_CHECKING:
     from graphql.pyutils import Path
 
+    from compiled.flight import Bound
     from compiled.plan import Variant
 
 # Objects within objects are written into the function of the outermost, this deep: Python nests 20 blocks at most.
@@ -71,6 +74,7 @@ class _Place(NamedTuple):
 @dataclass
 class _Writer:
     variant: Variant
+    suffix: Suffix
     names: dict[str, Any] = field(default_factory=dict[str, Any])
     lines: list[str] = field(default_factory=list[str])
     places: list[_Place] = field(default_factory=list[_Place])
@@ -103,7 +107,7 @@ class _Writer:
             definition = self.variant.schema.get_field(type_, details[0].node.name.value)
             if definition is None:
                 continue
-            expression = self.inline(1, 0, "source", self.plan(type_, key, details, definition, ()))
+            expression = self.inline(1, 0, "source", self.plan(type_, key, details, definition, self.suffix))
             if expression is None:
                 if not begun:
                     self.write(1, f"d0 = {{{', '.join(parts)}}}")
@@ -146,9 +150,13 @@ class _Writer:
     ) -> FieldPlan:
         """Return a field that is not written inline."""
         if details[0].node.name.value.startswith("__"):
-            return CoreField(self.variant, type_, key, details, definition, ())
-        attribute = self.variant.bindings.attribute(definition)
-        return RunField(self.variant, type_, key, details, definition, (), attribute=attribute)
+            return CoreField(self.variant, type_, key, details, definition, self.suffix)
+        bindings = self.variant.bindings
+        source_key = bindings.key(definition)
+        if source_key is not None:
+            return KeyedField(self.variant, type_, key, details, definition, self.suffix, source_key=source_key)
+        attribute = bindings.attribute(definition)
+        return RunField(self.variant, type_, key, details, definition, self.suffix, attribute=attribute)
 
     # ------------------------------------------------------------------------------------------------- one field
 
@@ -158,7 +166,7 @@ class _Writer:
         key: str,
         details: list[FieldDetails],
         definition: GraphQLField,
-        suffix: tuple[tuple[str, str], ...],
+        suffix: Suffix,
     ) -> Leaf:
         attribute = self.variant.bindings.attribute(definition)
         return Leaf(self.variant, type_, key, details, definition, suffix, attribute=attribute)
@@ -177,7 +185,7 @@ class _Writer:
     def simple(self, plan: Leaf) -> list[Leaf] | None:
         """The fields of an object that is made of attributes all the way down; None where it is not."""
         type_ = plan.inner
-        if not isinstance(type_, GraphQLObjectType) or len(plan.suffix) > _LARGEST_NESTING:
+        if not isinstance(type_, GraphQLObjectType) or len(plan.suffix) - len(self.suffix) > _LARGEST_NESTING:
             return None
         if type_.is_type_of is not None and self.variant.record(type_) is None:
             return None
@@ -289,9 +297,11 @@ def _place(
             pending.bound = bound
         else:
             holder, key, field_plan = place.bound
-            pending.bound = Bound(containers[holder], key, field_plan.path(path, index))
+            pending.bound = (containers[holder], key, field_plan, path, index)
 
 
-def compile_selection(variant: Variant, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]]) -> Run:
-    """Compile a selection set on a type."""
-    return _Writer(variant).function(type_, grouped)
+def compile_selection(
+    variant: Variant, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]], suffix: Suffix
+) -> Run:
+    """Compile a selection set on a type, see `Variant.selection`."""
+    return _Writer(variant, suffix).function(type_, grouped)

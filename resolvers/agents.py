@@ -11,7 +11,8 @@ from db.records import Agent, AgentChange
 from resolvers.context import Info
 from resolvers.errors import ForbiddenError
 from resolvers.inputs import CreateAgentInput, UpdateAgentInput
-from resolvers.paging import Listed
+from resolvers.keyed import Reading, keyed
+from resolvers.paging import Listed, listed
 from resolvers.rates import counted
 from services import cursors
 from services.agents import AgentResult, change_cursor_of, change_position, cursor_of, position
@@ -36,16 +37,14 @@ def endpoint_url(root: Agent, info: Info) -> str | None:
     return root.endpoint_url if info.context.require_viewer().is_admin else None
 
 
-async def changes(root: Agent, info: Info, first: int | None = None, after: str | None = None) -> Listed[AgentChange]:
+@keyed("id")
+def changes(info: Info, first: int | None = None, after: str | None = None) -> Reading[Listed[AgentChange]]:
     """Who changed it: for admins."""
     if not info.context.require_viewer().is_admin:
         raise ForbiddenError("Only an admin may read who changed an agent.")
     service, page = info.context.services.agents, cursors.page(change_position, first, after, None, None)
-    return Listed(
-        await info.context.load(partial(service.changes_of, page=page), root.id),
-        change_cursor_of,
-        partial(info.context.load, partial(service.count_changes_of), root.id),
-    )
+    read, count = partial(service.changes_of, page=page), partial(service.count_changes_of)
+    return listed(info, read, count, change_cursor_of)
 
 
 @counted(AgentResult)

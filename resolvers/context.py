@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 import strawberry
 
@@ -56,7 +56,6 @@ class Context:
     loaders: Loaders = field(default_factory=Loaders)
     feed_cursor: asyncio.Future[str] | None = None
     """Where the feed stood before anything else was read, where the operation asks for it."""
-    made: dict[Hashable, object] = field(default_factory=dict[Hashable, object], repr=False)
 
     def require_viewer(self) -> Viewer:
         """Return who is asking. Raises UnauthenticatedError."""
@@ -67,22 +66,10 @@ class Context:
     @overload
     def load(self, read: Read[T], key: str) -> Loaded[T]: ...
     @overload
-    def load(self, read: Read[T], key: str, then: Callable[[T], R]) -> Loaded[R]: ...
-    def load(self, read: Read[T], key: str, then: Callable[[T], Any] | None = None) -> Loaded[Any]:
+    def load(self, read: Read[T], key: str, then: Callable[[str, T], R]) -> Loaded[R]: ...
+    def load(self, read: Read[T], key: str, then: Callable[[str, T], Any] | None = None) -> Loaded[Any]:
         """Read through a loader, see Loaders.load."""
         return self.loaders.load(read, key, then)
-
-    def once(self, info: Info, make: Callable[[], R]) -> R:
-        """Return what `make` returns, made once for a field of the operation, however many parents it is read for.
-
-        It depends on the field's place in the document and on its arguments, which one place has one set of.
-        """
-        nodes = cast("Any", info)._raw_info.field_nodes  # noqa: SLF001  (the only way to a field's places)
-        key = id(nodes[0]) if len(nodes) == 1 else tuple(map(id, nodes))
-        found = self.made.get(key)
-        if found is None:
-            found = self.made[key] = make()
-        return cast("R", found)
 
     def for_operation(self) -> Context:
         """Return the context of one more operation of the same person."""

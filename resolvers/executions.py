@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import strawberry
 
-from db.records import Execution, Job, JobLog, JsonValue, Validation
+from db.records import Execution, Job, JsonValue, Validation
 from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, ExecuteJobInput, RetryValidationInput
+from resolvers.keyed import Reading, keyed
 from resolvers.paging import Listed, listed
 from resolvers.rates import counted
 from services import cursors, ids
@@ -44,34 +44,27 @@ async def execution_preview(info: Info, job_id: strawberry.ID) -> ExecutionPrevi
     )
 
 
+@keyed("id")
 def of_job(
-    root: Job,
     info: Info,
     first: int | None = None,
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
-) -> Awaitable[Listed[Execution]]:
+) -> Reading[Listed[Execution]]:
     """A job's executions, in the order of their numbers."""
-
-    def pages() -> Callable[[str], Awaitable[Listed[Execution]]]:
-        viewer, service = info.context.require_viewer(), info.context.services.executions
-        page = cursors.page(position, first, after, last, before)
-        return listed(
-            info.context, partial(service.of_jobs, viewer, page=page), partial(service.count_of_jobs, viewer), cursor_of
-        )
-
-    return info.context.once(info, pages)(root.id)
+    viewer, service = info.context.require_viewer(), info.context.services.executions
+    page = cursors.page(position, first, after, last, before)
+    return listed(info, partial(service.of_jobs, viewer, page=page), partial(service.count_of_jobs, viewer), cursor_of)
 
 
 # ------------------------------------------------------------------------------------------ fields of an execution
 
 
-def job(root: Execution | JobLog, info: Info) -> Awaitable[Job | None]:
+@keyed("job_id")
+def job(info: Info) -> Reading[Job | None]:
     """The job of an execution or of a log entry."""
-    services = info.context.services
-    read = info.context.once(info, lambda: partial(services.jobs.get_many, info.context.require_viewer()))
-    return info.context.load(read, root.job_id)
+    return Reading(partial(info.context.services.jobs.get_many, info.context.require_viewer()))
 
 
 async def answer(root: Execution, info: Info) -> JsonValue:
@@ -80,13 +73,10 @@ async def answer(root: Execution, info: Info) -> JsonValue:
     return await beside_the_loop(redact, root.answer) if is_large(root.answer) else redact(root.answer)
 
 
-def validation(root: Execution, info: Info) -> Awaitable[Validation | None] | None:
+@keyed("latest_validation_id")
+def validation(info: Info) -> Reading[Validation | None]:
     """The execution's latest validation."""
-    if root.latest_validation_id is None:
-        return None
-    services = info.context.services
-    read = info.context.once(info, lambda: partial(services.executions.validations, info.context.require_viewer()))
-    return info.context.load(read, root.latest_validation_id)
+    return Reading(partial(info.context.services.executions.validations, info.context.require_viewer()))
 
 
 async def comparison(root: Execution, info: Info) -> list[CriterionComparison]:
@@ -97,18 +87,13 @@ async def comparison(root: Execution, info: Info) -> list[CriterionComparison]:
     return await info.context.load(partial(service.comparisons, viewer), root.id)
 
 
-def validations(
-    root: Execution, info: Info, first: int | None = None, after: str | None = None
-) -> Awaitable[Listed[Validation]]:
+@keyed("id")
+def validations(info: Info, first: int | None = None, after: str | None = None) -> Reading[Listed[Validation]]:
     """All validations of an execution, in the order of their numbers."""
-
-    def pages() -> Callable[[str], Awaitable[Listed[Validation]]]:
-        viewer, service = info.context.require_viewer(), info.context.services.executions
-        page = cursors.page(validation_position, first, after, None, None)
-        read, count = partial(service.validations_of, viewer, page=page), partial(service.count_validations_of, viewer)
-        return listed(info.context, read, count, validation_cursor_of)
-
-    return info.context.once(info, pages)(root.id)
+    viewer, service = info.context.require_viewer(), info.context.services.executions
+    page = cursors.page(validation_position, first, after, None, None)
+    read, count = partial(service.validations_of, viewer, page=page), partial(service.count_validations_of, viewer)
+    return listed(info, read, count, validation_cursor_of)
 
 
 # ------------------------------------------------------------------------------------------------------ mutations

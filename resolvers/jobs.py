@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,6 +21,7 @@ from resolvers.inputs import (
     JobOrder,
     UpdateJobInput,
 )
+from resolvers.keyed import Reading, keyed
 from resolvers.loaders import Read
 from resolvers.paging import Listed
 from resolvers.rates import counted
@@ -74,26 +74,21 @@ async def job_counts(info: Info, filter: JobFilter | None = None) -> list[Status
 # ------------------------------------------------------------------------------------------------ fields of a job
 
 
+@keyed("agent_id")
+def agent(info: Info) -> Reading[Agent | None]:
+    """The agent of a job or an execution, enabled or not."""
+    return Reading(partial(info.context.services.agents.get_many))
+
+
+@keyed("latest_execution_id")
+def latest_execution(info: Info) -> Reading[Execution | None]:
+    """The job's latest execution."""
+    return Reading(read_executions(info))
+
+
 def read_executions(info: Info) -> Read[Execution | None]:
     """How executions are read by their ids."""
     return partial(info.context.services.executions.get_many, info.context.require_viewer())
-
-
-def agent(root: Job | Execution, info: Info) -> Awaitable[Agent | None] | None:
-    """The agent of a job or an execution, enabled or not."""
-    if root.agent_id is None:
-        return None
-    context = info.context
-    read = context.once(info, lambda: partial(context.services.agents.get_many))
-    return context.loaders.load(read, root.agent_id)
-
-
-def latest_execution(root: Job, info: Info) -> Awaitable[Execution | None] | None:
-    """The job's latest execution."""
-    if root.latest_execution_id is None:
-        return None
-    context = info.context
-    return context.loaders.load(context.once(info, lambda: read_executions(info)), root.latest_execution_id)
 
 
 async def available_actions(root: Job, info: Info) -> list[JobAction]:

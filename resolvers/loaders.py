@@ -7,7 +7,7 @@ a subscription, for days.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 T = TypeVar("T")
@@ -33,93 +33,107 @@ class Read(Protocol[T_co]):
         ...
 
 
-class _Batch:
-    """One read that is about to be made; equal keys share what was read."""
+class Batch:
+    """One read that is about to be made, or was; equal keys share what was read."""
 
-    __slots__ = ("arrival", "error", "found", "read", "reads")
+    __slots__ = ("_by", "_error", "_found", "_loaders", "_read", "arrival", "begun")
 
-    def __init__(self, read: Read[Any]) -> None:
-        self.read = read
-        # Kept for as long as the batch is open: until then its identity is its own.
-        self.reads = [read]
+    def __init__(self, loaders: Loaders, by: Hashable, read: Read[Any]) -> None:
+        self._loaders = loaders
+        self._by = by
+        self._read = read
+        self._found: dict[str, Any] = {}
+        self._error: Exception | None = None
         self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.found: dict[str, Any] = {}
-        self.error: Exception | None = None
+        """Done when it has been read. It belongs to all who wait for it."""
+        self.begun = False
+        """Whether it is read by itself, be it later; else whoever has just joined has to see to that."""
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Have these read too."""
+        self._found.update(dict.fromkeys(keys))
+
+    def found(self) -> Mapping[str, Any]:
+        """What was read. Raises what reading it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+    def begin(self, *, at_once: bool) -> None:
+        """Have it read: at once, or when the others of this level have joined."""
+        if not self.begun:
+            self.begun = True
+            self._loaders.run(self.read() if at_once else self._read_later())
+
+    async def _read_later(self) -> None:
+        for _ in range(_SETTLING_PASSES):
+            await asyncio.sleep(0)
+        await self.read()
+
+    async def read(self) -> None:
+        """Read it now; nobody joins any more."""
+        self._loaders.close(self._by)
+        keys = list(self._found)
+        try:
+            self._found = dict(zip(keys, await self._read(keys), strict=True))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to those who wait for it)
+            self._error = error
+        self.arrival.set_result(None)
 
 
 class Loaded(Generic[T]):
-    """What a loader will have for one key; whoever executes the operation may wait for the whole batch once."""
+    """What a loader will have for one key."""
 
     __slots__ = ("_batch", "_key", "_then")
 
-    def __init__(self, batch: _Batch, key: str, then: Callable[[Any], Any] | None) -> None:
+    def __init__(self, batch: Batch, key: str, then: Callable[[str, Any], T] | None) -> None:
         self._batch = batch
         self._key = key
         self._then = then
 
-    @property
-    def arrival(self) -> asyncio.Future[None]:
-        """Done when the batch has been read. It belongs to all who wait for it."""
-        return self._batch.arrival
-
-    def value(self) -> T:
-        """What was read. Raises what reading it raised."""
-        batch = self._batch
-        if batch.error is not None:
-            raise batch.error
-        found = batch.found[self._key]
-        value: T = found if self._then is None else self._then(found)
-        return value
-
     def __await__(self) -> Generator[Any, None, T]:
         """Wait for it; who stops waiting does not take it away from the others."""
-        yield from asyncio.shield(self.arrival).__await__()
-        return self.value()
+        yield from asyncio.shield(self._batch.arrival).__await__()
+        found = self._batch.found()[self._key]
+        value: T = found if self._then is None else self._then(self._key, found)
+        return value
 
 
 class Loaders:
     """Collects keys and reads them together: one batch for each read with equal arguments."""
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, _Batch] = {}
-        self._by_identity: dict[int, _Batch] = {}
+        self._open: dict[Hashable, Batch] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     @overload
     def load(self, read: Read[T], key: str) -> Loaded[T]: ...
     @overload
-    def load(self, read: Read[T], key: str, then: Callable[[T], R] | None) -> Loaded[R]: ...
-    def load(self, read: Read[Any], key: str, then: Callable[[Any], Any] | None = None) -> Loaded[Any]:
+    def load(self, read: Read[T], key: str, then: Callable[[str, T], R] | None) -> Loaded[R]: ...
+    def load(self, read: Read[Any], key: str, then: Callable[[str, Any], Any] | None = None) -> Loaded[Any]:
         """Return what `read(keys)` has for the key, in one call for all keys asked for at this level.
 
-        Reads with equal functions and arguments are one; `then` is what is made of what was read.
+        Reads with equal functions and arguments are one; `then` is what is made of the key and what was read.
         """
-        batch = self._by_identity.get(id(read)) or self._batch(read)
-        batch.found[key] = None
+        batch = self.join(read, (key,))
+        batch.begin(at_once=False)
         return Loaded(batch, key, then)
 
-    def _batch(self, read: Read[Any]) -> _Batch:
+    def join(self, read: Read[Any], keys: Iterable[str]) -> Batch:
+        """Return the batch in which these keys will be read. Whoever joins sees to it that it is begun."""
         by = (read.func, read.args, tuple(sorted(read.keywords.items())))
         batch = self._open.get(by)
         if batch is None:
-            batch = self._open[by] = _Batch(read)
-            task = asyncio.create_task(self._read(by))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        else:
-            batch.reads.append(read)
-        self._by_identity[id(read)] = batch
+            batch = self._open[by] = Batch(self, by, read)
+        batch.add(keys)
         return batch
 
-    async def _read(self, by: Hashable) -> None:
-        for _ in range(_SETTLING_PASSES):
-            await asyncio.sleep(0)
-        batch = self._open.pop(by)
-        for read in batch.reads:
-            del self._by_identity[id(read)]
-        keys = list(batch.found)
-        try:
-            batch.found = dict(zip(keys, await batch.read(keys), strict=True))
-        except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to those who wait for it)
-            batch.error = error
-        batch.arrival.set_result(None)
+    def close(self, by: Hashable) -> None:
+        """Let nobody join what is being read."""
+        del self._open[by]
+
+    def run(self, reading: Coroutine[Any, Any, None]) -> None:
+        """Have a batch read in a task that is kept until it is done."""
+        task = asyncio.create_task(reading)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)

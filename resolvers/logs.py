@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 from db import records
-from db.records import Execution, Job, JobLog
+from db.records import Execution, JobLog
 from resolvers.context import Info
 from resolvers.errors import ForbiddenError
 from resolvers.inputs import JobLogFilter
 from resolvers.jobs import read_executions
+from resolvers.keyed import Reading, keyed
 from resolvers.paging import Listed, listed
 from resolvers.selection import selects
 from services import cursors
@@ -30,44 +30,36 @@ def _payload(info: Info) -> bool:
     return selects(info, "nodes", "payload") or selects(info, "edges", "node", "payload")
 
 
+@keyed("id")
 def of_job(
-    root: Job,
     info: Info,
     first: int | None = None,
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
     filter: JobLogFilter | None = None,
-) -> Awaitable[Listed[JobLog]]:
+) -> Reading[Listed[JobLog]]:
     """A job's log."""
-
-    def pages() -> Callable[[str], Awaitable[Listed[JobLog]]]:
-        viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
-        page = cursors.page(cursors.log_position, first, after, last, before)
-        read = partial(service.of_jobs, viewer, wanted=wanted, page=page, payload=_payload(info))
-        return listed(info.context, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursor_of)
-
-    return info.context.once(info, pages)(root.id)
+    viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
+    page = cursors.page(cursors.log_position, first, after, last, before)
+    read = partial(service.of_jobs, viewer, wanted=wanted, page=page, payload=_payload(info))
+    return listed(info, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursor_of)
 
 
+@keyed("id")
 def of_execution(
-    root: Execution,
     info: Info,
     first: int | None = None,
     after: str | None = None,
     last: int | None = None,
     before: str | None = None,
     filter: JobLogFilter | None = None,
-) -> Awaitable[Listed[JobLog]]:
+) -> Reading[Listed[JobLog]]:
     """An execution's part of its job's log."""
-
-    def pages() -> Callable[[str], Awaitable[Listed[JobLog]]]:
-        viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
-        page = cursors.page(cursors.log_position, first, after, last, before)
-        read = partial(service.of_executions, viewer, wanted=wanted, page=page, payload=_payload(info))
-        return listed(info.context, read, partial(service.count_of_executions, viewer, wanted=wanted), cursor_of)
-
-    return info.context.once(info, pages)(root.id)
+    viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
+    page = cursors.page(cursors.log_position, first, after, last, before)
+    read = partial(service.of_executions, viewer, wanted=wanted, page=page, payload=_payload(info))
+    return listed(info, read, partial(service.count_of_executions, viewer, wanted=wanted), cursor_of)
 
 
 async def job_logs(
@@ -91,8 +83,7 @@ async def job_logs(
     )
 
 
-def execution(root: JobLog, info: Info) -> Awaitable[Execution | None] | None:
+@keyed("execution_id")
+def execution(info: Info) -> Reading[Execution | None]:
     """The execution that an entry is about."""
-    if root.execution_id is None:
-        return None
-    return info.context.load(info.context.once(info, lambda: read_executions(info)), root.execution_id)
+    return Reading(read_executions(info))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
 
 from db.records import PageOf
+from resolvers.context import Info
+from resolvers.keyed import Reading
 from resolvers.loaders import Read
-
-if TYPE_CHECKING:
-    from resolvers.context import Context
 
 R = TypeVar("R")
 
@@ -67,17 +67,11 @@ class Listed(Generic[R]):
         return self.count()
 
 
-def listed(
-    context: Context,
-    read: Read[PageOf[R]],
-    count: Read[int],
-    cursor_of: Callable[[R], str],
-) -> Callable[[str], Awaitable[Listed[R]]]:
-    """How the page of each parent is had: by its id, together with those of the other parents."""
-    # Not the context: it keeps what is made here, and the two would keep each other.
-    load = context.loaders.load
+def listed(info: Info, read: Read[PageOf[R]], count: Read[int], cursor_of: Callable[[R], str]) -> Reading[Listed[R]]:
+    """How the page of each parent is read, together with those of the other parents, and so are their counts."""
+    load = info.context.loaders.load
 
-    def of(parent_id: str) -> Awaitable[Listed[R]]:
-        return load(read, parent_id, lambda page: Listed(page, cursor_of, lambda: load(count, parent_id)))
+    def of(parent_id: str, page: PageOf[R]) -> Listed[R]:
+        return Listed(page, cursor_of, partial(load, count, parent_id))
 
-    return of
+    return Reading(read, of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import strawberry
@@ -12,7 +13,8 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.base import StrawberryMaybe, StrawberryObjectDefinition, StrawberryOptional
 from strawberry.types.field import StrawberryField
 
-from compiled import Bindings, OfSource
+from compiled import Bindings, OfSource, Reading
+from resolvers.keyed import Stages, stages_of
 
 if TYPE_CHECKING:
     from strawberry.types.fields.resolver import StrawberryResolver
@@ -38,29 +40,12 @@ class StrawberryBindings(Bindings):
 
     def call(self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]) -> OfSource | None:
         """A field's own resolver with converted arguments; none of ours asks where in the answer it stands."""
-        definition = field.extensions.get(_DEFINITION)
-        if not isinstance(definition, StrawberryField) or definition.is_subscription:
+        definition = self._shortened(field, info)
+        if definition is None:
             return None
-        resolver: StrawberryResolver[Any] | None = cast("Any", definition).base_resolver
-        served = cast("strawberry.Schema", cast("Any", info.schema)._strawberry_schema)  # noqa: SLF001
-        # An extension or a handler of exceptions may do anything around the resolver.
-        if resolver is None or definition.extensions or served.exception_handlers:
-            return None
-        converter, config = served.schema_converter, served.config
-        info_class: Any = config.info_class
-        shown = info_class(_raw_info=info, _field=definition)
-        names_of = self._plain_arguments(field, definition, served)
-        if arguments.keys() <= names_of.keys():
-            given = {names_of[name]: value for name, value in arguments.items()}
-        else:
-            given = convert_arguments(
-                dict(arguments),
-                definition.arguments,
-                scalar_registry=converter.scalar_registry,
-                config=config,
-                info=shown,
-            )
+        resolver = cast("StrawberryResolver[Any]", _resolver(definition))
         function = cast("Any", resolver).wrapped_func
+        shown, given = self._given(field, definition, arguments, info)
         asks = (resolver.self_parameter, resolver.parent_parameter, resolver.root_parameter, resolver.info_parameter)
         names = tuple(None if parameter is None else parameter.name for parameter in asks)
         if names == (None, None, None, "info"):
@@ -76,6 +61,56 @@ class StrawberryBindings(Bindings):
 
             return OfSource(of_source)
         return None
+
+    def key(self, field: GraphQLField) -> str | None:
+        """The key that a keyed field is declared with."""
+        stages = _stages(field.extensions.get(_DEFINITION))
+        return None if stages is None else stages.key
+
+    def reading(
+        self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]
+    ) -> Reading | None:
+        """How a keyed field is read, through the loaders of the operation."""
+        definition = self._shortened(field, info)
+        stages = _stages(definition)
+        if definition is None or stages is None:
+            return None
+        shown, given = self._given(field, definition, arguments, info)
+        read, then = stages.reading(shown, **given)
+        return Reading(partial(info.context.loaders.join, read), then)
+
+    @staticmethod
+    def _shortened(field: GraphQLField, info: GraphQLResolveInfo[Any]) -> StrawberryField | None:
+        """What Strawberry knows of a field with a resolver that nothing else is wrapped around."""
+        definition = field.extensions.get(_DEFINITION)
+        if not isinstance(definition, StrawberryField) or definition.is_subscription:
+            return None
+        # An extension or a handler of exceptions may do anything around the resolver.
+        wrapped = definition.extensions or _served(info).exception_handlers
+        return None if wrapped or _resolver(definition) is None else definition
+
+    def _given(
+        self,
+        field: GraphQLField,
+        definition: StrawberryField,
+        arguments: Mapping[str, Any],
+        info: GraphQLResolveInfo[Any],
+    ) -> tuple[strawberry.Info[Any, Any], Mapping[str, Any]]:
+        """The info and the converted arguments that Strawberry would give to a resolver."""
+        served = _served(info)
+        converter, config = served.schema_converter, served.config
+        info_class: Any = config.info_class
+        shown = info_class(_raw_info=info, _field=definition)
+        names_of = self._plain_arguments(field, definition, served)
+        if arguments.keys() <= names_of.keys():
+            return shown, {names_of[name]: value for name, value in arguments.items()}
+        return shown, convert_arguments(
+            dict(arguments),
+            definition.arguments,
+            scalar_registry=converter.scalar_registry,
+            config=config,
+            info=shown,
+        )
 
     def _plain_arguments(
         self, field: GraphQLField, definition: StrawberryField, served: strawberry.Schema
@@ -100,3 +135,17 @@ class StrawberryBindings(Bindings):
         if isinstance(definition, StrawberryObjectDefinition):
             return cast("type | None", getattr(definition.origin, "record", None))
         return None
+
+
+def _served(info: GraphQLResolveInfo[Any]) -> strawberry.Schema:
+    return cast("strawberry.Schema", cast("Any", info.schema)._strawberry_schema)  # noqa: SLF001
+
+
+def _resolver(definition: StrawberryField) -> StrawberryResolver[Any] | None:
+    found: StrawberryResolver[Any] | None = cast("Any", definition).base_resolver
+    return found
+
+
+def _stages(definition: object) -> Stages | None:
+    resolver = _resolver(definition) if isinstance(definition, StrawberryField) else None
+    return None if resolver is None else stages_of(cast("Any", resolver).wrapped_func)

@@ -6,8 +6,9 @@ import asyncio
 import enum
 import random
 import zlib
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphql import (
@@ -20,7 +21,8 @@ from graphql import (
     build_schema,
 )
 
-from compiled import Bindings, Call, OfSource
+from compiled import Bindings, Call, OfSource, Reading
+from resolvers.loaders import Loaders, Read
 
 SDL = """
 interface Node { id: ID! name: String }
@@ -34,9 +36,13 @@ type Cat implements Node & Holder {
   id: ID! name: String lives: Int! weight: Float colour: Colour! tame: Boolean any: Any picky: Picky
   item: Node items: [Node!] friend: Cat mother: Cat! nap: Nap rest: Nap!
   kittens: [Cat!]! strays: [Cat] words: [String!]! odd: [String] grid: [[Int]] colours: [Colour!]
+  keeper(loud: Boolean = true): Cat twin: Cat! brood(unit: Int): [Cat!] tag: String! spot: Node
 }
 type Nap { long: Int! deep: Boolean! note: String within: Nap }
-type Dog implements Node { id: ID! name: String! bark: String! owner(loud: Boolean = true, colour: Colour): Box things: [Thing!] }
+type Dog implements Node {
+  id: ID! name: String! bark: String! owner(loud: Boolean = true, colour: Colour): Box things: [Thing!]
+  keeper(loud: Boolean = true): Cat tag: String! tags: [String!]!
+}
 type Box implements Holder { item: Node items: [Node!] size(unit: Int!, more: [Int!], at: Where): Int! cat: Cat! thing: Thing }
 input Where { x: Int! y: String = "here" }
 type Query { cat(id: ID!): Cat! maybe: Cat cats(first: Int): [Cat!]! node(id: ID): Node thing: Thing dog: Dog things: [Thing] }
@@ -90,7 +96,7 @@ class NapRecord(Record):
 RECORDS = {"Cat": CatRecord, "Dog": DogRecord, "Box": BoxRecord, "Nap": NapRecord}
 
 
-KINDS = ("coroutine", "coroutine", "future", "joint", "joint")
+KINDS = ("coroutine", "coroutine", "future", "promise")
 
 
 def raised_or(value: Any) -> Any:
@@ -100,18 +106,13 @@ def raised_or(value: Any) -> Any:
 
 
 @dataclass(eq=False)
-class Joint:
-    """What arrives together with others, as a loader's values do."""
+class Promise:
+    """An awaitable of a class of its own."""
 
-    arrival: asyncio.Future[None]
-    found: Any
-
-    def value(self) -> Any:
-        return raised_or(self.found)
+    waiting: Coroutine[Any, Any, Any]
 
     def __await__(self) -> Generator[Any, None, Any]:
-        yield from asyncio.shield(self.arrival).__await__()
-        return self.value()
+        return self.waiting.__await__()
 
 
 class House:
@@ -119,7 +120,8 @@ class House:
 
     def __init__(self, seed: int, trouble: float, awaited: float) -> None:
         self.seed, self.trouble, self.awaited = seed, trouble, awaited
-        self.arrivals: dict[int, asyncio.Future[None]] = {}
+        self.loaders = Loaders()
+        self.reads: list[tuple[str, list[Any]]] = []
 
     def value(self, record: Record | None, name: str, arguments: object = "") -> Any:
         place = f"{self.seed}/{record.kind if record else 'Query'}/{record.number if record else 0}/{name}/{arguments}"
@@ -141,16 +143,40 @@ class House:
                 await asyncio.sleep(0)
             return raised_or(value)
 
-        if kind == "joint":
-            return Joint(self.arrival(passes), value)
+        if kind == "promise":
+            return Promise(wait())
         return asyncio.ensure_future(wait()) if kind == "future" else wait()
 
-    def arrival(self, passes: int) -> asyncio.Future[None]:
-        """What all that is asked for meanwhile arrives with."""
-        arrival = self.arrivals.get(passes)
-        if arrival is None or arrival.done():
-            arrival = self.arrivals[passes] = asyncio.ensure_future(asyncio.sleep(0.0001 * passes))
-        return arrival
+    def reading(self, name: str, arguments: str) -> tuple[Read[Any], Callable[[Any, Any], Any]]:
+        """How a field is read by keys, and what is made of each value. Raises in some houses."""
+        rolls = self.rolls(f"{name}{arguments}/reading")
+        if rolls.random() < self.trouble:
+            raise Trouble(f"{name} cannot be read like that")
+
+        def then(key: Any, value: Any) -> Any:
+            if self.rolls(f"{name}/{known(key)}/then").random() < self.trouble:
+                raise Trouble(f"nothing is made of {name}")
+            return value
+
+        return partial(self.read, name, arguments), then
+
+    async def read(self, name: str, arguments: str, keys: Sequence[Any]) -> list[Any]:
+        self.reads.append((name, list(keys)))
+        rolls = self.rolls(f"{name}{arguments}/read")
+        for _ in range(rolls.randint(0, 2)):
+            await asyncio.sleep(0)
+        if rolls.random() < self.trouble:
+            raise Trouble(f"{name} could not be read")
+        return [self.by_key(name, self.rolls(f"{name}{arguments}/{known(key)}")) for key in keys]
+
+    def by_key(self, name: str, rolls: random.Random) -> Any:
+        value = self.plain(None, name, rolls)
+        if rolls.random() < self.trouble:
+            return rolls.choice([None, Trouble(f"{name} is broken"), GraphQLError(f"{name} is shown"), 7, object()])
+        return value
+
+    def rolls(self, place: str) -> random.Random:
+        return random.Random(zlib.crc32(f"{self.seed}/{place}".encode()))
 
     def make(self, kind: str, rolls: random.Random) -> Record:
         return RECORDS[kind](kind, rolls.randint(0, 50), self)
@@ -211,6 +237,18 @@ class House:
                 return self.some(rolls, lambda: rolls.choice(list(Colour)))
             case "size":
                 return 1
+            case "keeper" | "twin":
+                return self.make("Cat", rolls)
+            case "brood":
+                return self.some(rolls, lambda: self.make("Cat", rolls))
+            case "tag":
+                return rolls.choice(["a", "b", Words("c"), 3])
+            case "tags":
+                return self.some(rolls, lambda: rolls.choice(["a", "b", Words("c")]))
+            case "spot":
+                return self.make(rolls.choice(["Cat", "Dog"]), rolls)
+            case "keeper_id" | "twin_id" | "brood_id" | "tag_id" | "spot_id" | "tags_id":
+                return rolls.choice(["key:1", "key:2", 3, None if rolls.random() < self.trouble else "key:4"])
             case _:
                 raise AssertionError(name)
 
@@ -228,6 +266,27 @@ ATTRIBUTES = {
     "id", "name", "bark", "lives", "weight", "tame", "colour", "any", "picky", "friend", "nap", "rest", "within",
     "long", "deep", "note", "kittens", "strays", "words", "odd", "grid", "colours", "item", "thing",
 }  # fmt: skip
+
+
+# What is read by keys of the sources.
+KEYED = {"keeper", "twin", "brood", "tag", "tags", "spot"}
+
+
+def known(key: object) -> str:
+    """A key that is the same each time: others may be awaitables, which are not."""
+    return str(key) if isinstance(key, str | int) else type(key).__name__
+
+
+def keyed(name: str) -> Callable[..., Any]:
+    def resolve(source: Any, _info: Any, **arguments: Any) -> Any:
+        key = getattr(source, f"{name}_id")
+        if key is None:
+            return None
+        read, then = source.house.reading(name, str(sorted(arguments.items())))
+        return source.house.loaders.load(read, key, then)
+
+    resolve.keyed = name  # type: ignore[attr-defined]
+    return resolve
 
 
 def attribute_of(name: str) -> Callable[..., Any]:
@@ -253,7 +312,8 @@ def house_schema() -> GraphQLSchema:
         if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
             for name, field in type_.fields.items():
                 own = name in ATTRIBUTES and type_.name != "Query"
-                field.resolve = attribute_of(name) if own else resolver_of(name)
+                made = keyed if name in KEYED else attribute_of if own else resolver_of
+                field.resolve = made(name)
             if type_.name != "Query":
                 kind = type_.name
                 if kind in {"Cat", "Dog"}:
@@ -283,6 +343,19 @@ class HouseBindings(Bindings):
         if info.field_name in {"mother", "rest", "items", "owner", "cat"}:
             return OfSource(lambda source: resolve(source, info, **arguments))
         return None
+
+    def key(self, field: GraphQLField) -> str | None:
+        name = getattr(field.resolve, "keyed", None)
+        return None if name is None else f"{name}_id"
+
+    def reading(
+        self, field: GraphQLField, arguments: Mapping[str, Any], info: GraphQLResolveInfo[Any]
+    ) -> Reading | None:
+        name = getattr(field.resolve, "keyed", "")
+        if name == "tags":
+            return None
+        read, then = info.context.reading(name, str(sorted(arguments.items())))
+        return Reading(partial(info.context.loaders.join, read), then)
 
     def record(self, type_: GraphQLObjectType) -> type | None:
         return CatRecord if type_.name == "Cat" else None
