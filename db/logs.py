@@ -10,14 +10,11 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
-    Text,
     and_,
     bindparam,
     func,
     insert,
-    null,
     select,
-    type_coerce,
     update,
 )
 
@@ -33,9 +30,10 @@ from db.paging import (
     page_of_list,
     pages_of_parents,
     prepared,
+    unread,
 )
 from db.prepared import given, new
-from db.records import ExecutionState, JobLogFilter, JobLogType, PayloadState
+from db.records import WHOLE_ENTRY, WITHOUT_PAYLOAD, ExecutionState, JobLogFilter, JobLogType, Parts, PayloadState
 from db.types import BigId, ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
 
 NO_FILTER = JobLogFilter()
 OLDEST_FIRST = Key(("seq",))
+# Where an entry stands in any list: read with whatever is asked for.
+PLACE = Parts(OLDEST_FIRST.names)
 REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
 
 
@@ -84,7 +84,7 @@ async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:
     """The execution's request entries that no response entry closes, oldest first; without payloads."""
     closing = job_logs.alias("closing")
     statement = (
-        _entries(job_logs, payload=False)
+        _entries(job_logs, WITHOUT_PAYLOAD)
         .where(
             job_logs.c.execution_id == execution_id,
             job_logs.c.type.in_(REQUESTS),
@@ -92,12 +92,13 @@ async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:
         )
         .order_by(job_logs.c.seq)
     )
-    return [rows.log(row) for row in await tx.connection.execute(statement)]
+    return list(map(rows.log_reader(WITHOUT_PAYLOAD), await tx.connection.execute(statement)))
 
 
-async def get_many(tx: Transaction, scope: Scope, log_ids: Sequence[str], *, payload: bool) -> list[JobLog | None]:
+async def get_many(tx: Transaction, scope: Scope, log_ids: Sequence[str], parts: Parts) -> list[JobLog | None]:
     """Entries by id within the scope, in the order asked for."""
-    return await by_ids(tx, job_logs, _listed(scope, NO_FILTER, payload=payload), log_ids, rows.log)
+    parts |= {"id"}
+    return await by_ids(tx, job_logs, _listed(scope, NO_FILTER, parts), log_ids, rows.log_reader(parts))
 
 
 async def payloads(tx: Transaction, scope: Scope, log_ids: Sequence[str]) -> list[Any]:
@@ -110,49 +111,54 @@ async def payloads(tx: Transaction, scope: Scope, log_ids: Sequence[str]) -> lis
 
 
 async def of_jobs(
-    tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter, page: Page, *, payload: bool
+    tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter, page: Page, parts: Parts
 ) -> list[PageOf[JobLog]]:
     """The same page of many jobs' logs."""
-    listing = _listed(scope, wanted, payload=payload)
-    return await pages_of_parents(tx, job_logs, listing, "job_id", job_ids, OLDEST_FIRST, page, rows.log)
+    return await _of_parents(tx, scope, "job_id", job_ids, wanted, page, parts)
 
 
 async def of_executions(
-    tx: Transaction,
-    scope: Scope,
-    execution_ids: Sequence[str],
-    wanted: JobLogFilter,
-    page: Page,
-    *,
-    payload: bool,
+    tx: Transaction, scope: Scope, execution_ids: Sequence[str], wanted: JobLogFilter, page: Page, parts: Parts
 ) -> list[PageOf[JobLog]]:
     """The same page of many executions' logs."""
-    listing = _listed(scope, wanted, payload=payload)
-    return await pages_of_parents(tx, job_logs, listing, "execution_id", execution_ids, OLDEST_FIRST, page, rows.log)
+    return await _of_parents(tx, scope, "execution_id", execution_ids, wanted, page, parts)
+
+
+async def _of_parents(
+    tx: Transaction,
+    scope: Scope,
+    parent: str,
+    parent_ids: Sequence[str],
+    wanted: JobLogFilter,
+    page: Page,
+    parts: Parts,
+) -> list[PageOf[JobLog]]:
+    parts |= {parent} | PLACE
+    listing, read = _listed(scope, wanted, parts), rows.log_reader(parts)
+    return await pages_of_parents(tx, job_logs, listing, parent, parent_ids, OLDEST_FIRST, page, read)
 
 
 async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], wanted: JobLogFilter) -> list[int]:
     """How many entries each job's log has."""
-    return await counts_of_parents(tx, job_logs, _listed(scope, wanted, payload=False), "job_id", job_ids)
+    return await counts_of_parents(tx, job_logs, _listed(scope, wanted), "job_id", job_ids)
 
 
 async def count_of_executions(
     tx: Transaction, scope: Scope, execution_ids: Sequence[str], wanted: JobLogFilter
 ) -> list[int]:
     """How many entries each execution's log has."""
-    listing = _listed(scope, wanted, payload=False)
-    return await counts_of_parents(tx, job_logs, listing, "execution_id", execution_ids)
+    return await counts_of_parents(tx, job_logs, _listed(scope, wanted), "execution_id", execution_ids)
 
 
-async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, *, payload: bool) -> PageOf[JobLog]:
+async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, parts: Parts) -> PageOf[JobLog]:
     """Entries across jobs, oldest first."""
-    listing = _listed(scope, wanted, payload=payload)
-    return await page_of_list(tx, job_logs, listing, OLDEST_FIRST, page, rows.log)
+    parts |= PLACE
+    return await page_of_list(tx, job_logs, _listed(scope, wanted, parts), OLDEST_FIRST, page, rows.log_reader(parts))
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobLogFilter) -> int:
     """How many entries that list has."""
-    return await count_of_list(tx, job_logs, _listed(scope, wanted, payload=False))
+    return await count_of_list(tx, job_logs, _listed(scope, wanted))
 
 
 async def newest(tx: Transaction, job_id: str) -> int:
@@ -181,13 +187,14 @@ async def after(
         "owner": (scope.owner_id, job_logs.c.owner_id == bindparam("owner", type_=ByteText)),
     }
     given = {name: value for name, (value, _) in conditions.items() if value is not None}
+    parts = WHOLE_ENTRY if payload else WITHOUT_PAYLOAD
 
     def build() -> Select[Any]:
-        statement = _entries(job_logs, payload=payload).where(*(conditions[name][1] for name in given))
+        statement = _entries(job_logs, parts).where(*(conditions[name][1] for name in given))
         return statement.order_by(job_logs.c.seq).limit(bindparam("size", type_=Integer()))
 
     statement = prepared(tx, ("after", payload, *given), build, named=False)
-    return [rows.log(row) for row in await tx.fetch(statement, {**given, "size": limit})]
+    return list(map(rows.log_reader(parts), await tx.fetch(statement, {**given, "size": limit})))
 
 
 async def purgeable(tx: Transaction, older_than_seconds: float) -> int:
@@ -222,18 +229,17 @@ def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:
     return and_(True) if scope.owner_id is None else table.c.owner_id == scope.owner_id  # noqa: FBT003  (SQL's true)
 
 
-def _entries(table: FromClause, *, payload: bool) -> Select[Any]:
-    """Entries as `rows.log` reads them; payloads as the text that is stored, or none."""
-    unread = type_coerce(table.c.payload, Text()) if payload else null()
-    return select(*(unread.label(name) if name == "payload" else table.c[name] for name in rows.LOG_COLUMNS))
+def _entries(table: FromClause, parts: Parts) -> Select[Any]:
+    """Entries as `rows.log_reader` reads them."""
+    return unread(table, rows.log_columns(parts))
 
 
-def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Listing:
+def _listed(scope: Scope, wanted: JobLogFilter, parts: Parts = PLACE) -> Listing:
     owned = scope.owner_id is not None
     values = {"owner": scope.owner_id} if owned else {}
 
     def build(table: FromClause) -> Select[Any]:
-        statement = _entries(table, payload=payload)
+        statement = _entries(table, parts)
         if owned:
             statement = statement.where(table.c.owner_id == bindparam("owner", type_=ByteText))
         if wanted.types is not None:
@@ -248,4 +254,4 @@ def _listed(scope: Scope, wanted: JobLogFilter, *, payload: bool) -> Listing:
             statement = statement.where(table.c.timestamp < wanted.before)
         return statement
 
-    return Listing(build, values, (owned, payload) if wanted == NO_FILTER else None, named=False)
+    return Listing(build, values, (owned, parts) if wanted == NO_FILTER else None, named=False)

@@ -136,21 +136,22 @@ def unread_columns(table: FromClause, names: Sequence[str]) -> list[ColumnElemen
     ]
 
 
-_LARGEST_KEPT = 1_000
+# Clients choose the sizes of pages and what of log entries is read: what nobody asks for any more makes room.
+# Each takes some 60 KiB.
+_LARGEST_KEPT = 500
 _kept: dict[Hashable, Prepared] = {}
+"""Those that were asked for last come last."""
 
 
 def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement], *, named: bool = True) -> Prepared:
     """The statement of a shape, built once for each kind of database; None as the shape: built anew."""
+    if shape is None:
+        return Prepared(build(), tx.dialect, whole=False, named=named)
     key = (tx.postgresql, shape)
-    found = None if shape is None else _kept.get(key)
-    if found is None:
-        found = Prepared(build(), tx.dialect, whole=shape is not None, named=named)
-        if shape is not None:
-            # Clients choose the sizes of pages: those that nobody asks for any more make room.
-            if len(_kept) >= _LARGEST_KEPT:
-                del _kept[next(iter(_kept))]
-            _kept[key] = found
+    found = _kept.pop(key) if key in _kept else Prepared(build(), tx.dialect, named=named)
+    _kept[key] = found
+    if len(_kept) > _LARGEST_KEPT:
+        del _kept[next(iter(_kept))]
     return found
 
 

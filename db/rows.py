@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from db.records import (
+    LOG_PARTS,
     Actor,
     Agent,
     AgentChange,
@@ -34,19 +35,16 @@ from db.records import (
 from db.types import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sqlalchemy import Row
 
-    from db.records import JsonValue
+    from db.records import JsonValue, Parts
 
 
 # Makes a named tuple of its values in half the time that calling its class takes.
 _new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 # Looking a member up takes a tenth of the time that calling its class does.
-_LOG_TYPES = {member.value: member for member in JobLogType}
-_LOG_STATUSES = {member.value: member for member in JobLogStatus}
-_PAYLOAD_STATES = {member.value: member for member in PayloadState}
 _JOB_STATUSES = {member.value: member for member in JobStatus}
 _MOVES: Mapping[str | None, JobStatus | None] = {None: None, **{member.value: member for member in JobStatus}}
 _EXECUTION_STATES = {member.value: member for member in ExecutionState}
@@ -330,76 +328,50 @@ def validation(row: Row[Any]) -> Validation:
     )
 
 
-LOG_COLUMNS = (
-    "id",
-    "seq",
-    "job_id",
-    "execution_id",
-    "attempt",
-    "timestamp",
-    "type",
-    "status",
-    "message",
-    "actor_id",
-    "actor_name",
-    "actor_role",
-    "payload",
-    "payload_state",
-    "payload_bytes",
-    "from_status",
-    "to_status",
-    "http_status",
-    "duration_ms",
-    "error_code",
-    "trace_id",
-)
+# The columns of a log entry's parts, and what is made of them; of the others, the one that is called like the part.
+_MADE_OF: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "type": (("type",), "LOG_TYPES[{}]"),
+    "status": (("status",), "LOG_STATUSES[{}]"),
+    "actor": (("actor_id", "actor_name", "actor_role"), "actor({}, {}, {})"),
+    "kept_payload": (("payload",), "None if {0} is None else StoredJson({0})"),
+    "payload_state": (("payload_state",), "PAYLOAD_STATES[{}]"),
+    "from_status": (("from_status",), "MOVES[{}]"),
+    "to_status": (("to_status",), "MOVES[{}]"),
+}
+# Clients choose what is read, and there are more choices than anybody makes.
+_KEPT_READERS = 200
 
 
-def log(row: Sequence[Any]) -> JobLog:
-    """A log entry's row, which has LOG_COLUMNS in their order: there are thousands to read at a time."""
-    (
-        id_,
-        seq,
-        job_id,
-        execution_id,
-        attempt,
-        timestamp,
-        type_,
-        status,
-        message,
-        actor_id,
-        actor_name,
-        actor_role,
-        payload,
-        payload_state,
-        payload_bytes,
-        from_status,
-        to_status,
-        http_status,
-        duration_ms,
-        error_code,
-        trace_id,
-    ) = row
-    values = (
-        id_,
-        seq,
-        job_id,
-        execution_id,
-        attempt,
-        timestamp,
-        _LOG_TYPES[type_],
-        _LOG_STATUSES[status],
-        message,
-        actor(actor_id, actor_name, actor_role),
-        None if payload is None else StoredJson(payload),
-        _PAYLOAD_STATES[payload_state],
-        payload_bytes,
-        _MOVES[from_status],
-        _MOVES[to_status],
-        http_status,
-        duration_ms,
-        error_code,
-        trace_id,
-    )
-    entry: JobLog = _new(JobLog, values)
-    return entry
+def log_columns(parts: Parts) -> list[str]:
+    """What these parts of log entries are read from, by place."""
+    return [column for part in LOG_PARTS if part in parts for column in _made_of(part)[0]]
+
+
+def _made_of(part: str) -> tuple[tuple[str, ...], str]:
+    return _MADE_OF.get(part, ((part,), "{}"))
+
+
+@lru_cache(_KEPT_READERS)
+def log_reader(parts: Parts) -> Callable[[Sequence[Any]], JobLog]:
+    """What makes an entry of a row of `log_columns`.
+
+    It is written for these parts, as there are thousands to read at a time: to look up for each what is to be done
+    would take longer than doing it.
+    """
+    places = [(part, *_made_of(part)) for part in LOG_PARTS if part in parts]
+    lines = ["def read(row):", f"    {', '.join(log_columns(parts))}, = row", "    entry = new(JobLog)"]
+    lines += [f"    entry.{part} = {made.format(*columns)}" for part, columns, made in places]
+    lines += ["    return entry"]
+    known: dict[str, Any] = {
+        "JobLog": JobLog,
+        "LOG_STATUSES": {member.value: member for member in JobLogStatus},
+        "LOG_TYPES": {member.value: member for member in JobLogType},
+        "MOVES": _MOVES,
+        "PAYLOAD_STATES": {member.value: member for member in PayloadState},
+        "StoredJson": StoredJson,
+        "actor": actor,
+        "new": object.__new__,
+    }
+    exec("\n".join(lines), known)  # noqa: S102  (names of ours)
+    read: Callable[[Sequence[Any]], JobLog] = known["read"]
+    return read

@@ -10,7 +10,7 @@ import strawberry
 
 from db.records import Actor, Agent, Execution, Job, JobLog, Validation
 from resolvers.context import Info
-from resolvers.selection import selects
+from resolvers.logs import parts
 from services import ids
 
 
@@ -32,8 +32,8 @@ async def node(info: Info, id: strawberry.ID) -> Agent | Execution | Job | JobLo
         case ids.VALIDATION:
             return await info.context.load(partial(services.executions.validations, viewer), id)
         case ids.LOG:
-            payload = selects(info, "payload")
-            return await info.context.load(partial(services.logs.get_many, viewer, payload=payload), id)
+            read = partial(services.logs.get_many, viewer, parts=parts(info, ()))
+            return await info.context.load(read, id)
         case _:
             return None
 

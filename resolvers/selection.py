@@ -6,8 +6,8 @@ fragments turns into minutes. Here each fragment is looked into once for each st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from graphql import (
     BooleanValueNode,
@@ -25,20 +25,50 @@ if TYPE_CHECKING:
     from resolvers.context import Info
 
 
-def selects(info: Info, *path: str) -> bool:
-    """Whether the present field's selection has this path of field names, by whatever aliases and fragments.
+Path: TypeAlias = tuple[str, ...]
 
-    Type conditions are not looked at: the answer may be yes for a type that the value turns out not to have.
+# As many as documents are kept; of each field, what is selected under each set of conditions that it was asked with.
+_LARGEST_KEPT = 500
+_kept: dict[Hashable, tuple[Sequence[FieldNode], frozenset[str]]] = {}
+"""Those that were asked for last come last."""
+
+
+def selected(info: Info, *paths: Path) -> frozenset[str]:
+    """The names of the fields that are selected at any of these paths below the present field.
+
+    Paths are of names, by whatever aliases and fragments. Type conditions are not looked at: some of the fields may be
+    of types that the value turns out not to have. Looked for once for a document.
     """
     # The only way to the fragments.
     raw = cast("GraphQLResolveInfo[Any]", cast("Any", info)._raw_info)  # noqa: SLF001
-    nodes: list[FieldNode] = list(raw.field_nodes)
-    for name in path:
-        sets = [node.selection_set for node in nodes if node.selection_set is not None]
-        nodes = [node for node in fields(sets, raw.fragments, info.variable_values) if node.name.value == name]
-        if not nodes:
-            return False
-    return True
+    nodes, variables = raw.field_nodes, info.variable_values
+    # What is skipped depends on which variables are true, and on nothing else of them.
+    true = frozenset([name for name, value in variables.items() if value is True])
+    key = (paths, true, *map(id, nodes))
+    if key in _kept:
+        known = _kept.pop(key)
+    else:
+        names = frozenset(node.name.value for path in paths for node in _below(nodes, path, raw.fragments, variables))
+        # The nodes are kept beside them, so that their identity stays their own.
+        known = nodes, names
+    _kept[key] = known
+    if len(_kept) > _LARGEST_KEPT:
+        del _kept[next(iter(_kept))]
+    return known[1]
+
+
+def _below(
+    nodes: Sequence[FieldNode],
+    path: Path,
+    fragments: Mapping[str, FragmentDefinitionNode],
+    variables: Mapping[str, Any],
+) -> list[FieldNode]:
+    """The fields that are selected at a path below the fields of these nodes."""
+    sets = [node.selection_set for node in nodes if node.selection_set is not None]
+    found = list(fields(sets, fragments, variables))
+    if not path:
+        return found
+    return _below([node for node in found if node.name.value == path[0]], path[1:], fragments, variables)
 
 
 def fields(

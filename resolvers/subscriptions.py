@@ -9,7 +9,7 @@ import strawberry
 from db.records import JobLog, JobLogType
 from resolvers.context import Info
 from resolvers.errors import NotFoundError
-from resolvers.selection import selects
+from resolvers.selection import selected
 from services import cursors
 from services.trace import operation_span
 from services.viewer import Viewer
@@ -42,7 +42,8 @@ async def job_status_changed(
 async def job_log_appended(info: Info, job_id: strawberry.ID, after: str | None = None) -> AsyncGenerator[JobLog, None]:
     """Each log entry of one job as it is committed."""
     viewer = await _check(info, job_id, after)
-    return info.context.services.feed.follow(viewer, job_id, after, payload=selects(info, "log", "payload"))
+    payload = "payload" in selected(info, ("log",))
+    return info.context.services.feed.follow(viewer, job_id, after, payload=payload)
 
 
 def cursor(root: JobLog) -> str:

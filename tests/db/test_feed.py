@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from db import feed, jobs, logs
-from db.records import EVERYTHING, Job, JobLogFilter, Page
+from db.records import EVERYTHING, WITHOUT_PAYLOAD, Job, JobLogFilter, Page
 from db.session import Database
 from tests.db.making import make_job, make_log
 
@@ -113,6 +113,6 @@ async def test_a_jobs_entries_are_numbered_in_the_order_of_their_commits(databas
 
     await asyncio.gather(*(write(n) for n in range(25)))
     async with database.read() as tx:
-        (page,) = await logs.of_jobs(tx, EVERYTHING, [job.id], JobLogFilter(), Page(100), payload=False)
+        (page,) = await logs.of_jobs(tx, EVERYTHING, [job.id], JobLogFilter(), Page(100), WITHOUT_PAYLOAD)
         assert await logs.newest(tx, job.id) == page.rows[-1].seq
     assert [entry.id for entry in page.rows] == committed

@@ -21,6 +21,7 @@ from db.models import job_logs as log_table
 from db.models import jobs as job_table
 from db.records import (
     EVERYTHING,
+    WHOLE_ENTRY,
     Actor,
     JobFilter,
     JobLogFilter,
@@ -68,7 +69,7 @@ async def _executions(tx: Transaction, page: Page) -> PageOf[Any]:
 
 
 async def _logs(tx: Transaction, page: Page) -> PageOf[Any]:
-    return (await logs.of_jobs(tx, EVERYTHING, [await _first_job(tx)], JobLogFilter(), page, payload=False))[0]
+    return (await logs.of_jobs(tx, EVERYTHING, [await _first_job(tx)], JobLogFilter(), page, WHOLE_ENTRY))[0]
 
 
 LISTS = {
@@ -82,7 +83,7 @@ LISTS = {
         lambda tx, page: agents.page(tx, page, only_enabled=False), lambda agent: (agent.created_at, agent.id)
     ),
     "all logs": Listing(
-        lambda tx, page: logs.page(tx, EVERYTHING, JobLogFilter(), page, payload=False), lambda entry: (entry.seq,)
+        lambda tx, page: logs.page(tx, EVERYTHING, JobLogFilter(), page, WHOLE_ENTRY), lambda entry: (entry.seq,)
     ),
     "a job's logs": Listing(_logs, lambda entry: (entry.seq,)),
     "a job's executions": Listing(_executions, lambda execution: (execution.number,)),
@@ -208,12 +209,12 @@ async def test_many_parents_get_each_their_own_page_in_one_statement(filled: Dat
             page = Page(size, backward=backward)
             with recorded(tx) as statements:
                 runs = await executions.of_jobs(tx, EVERYTHING, parents, page)
-                entries = await logs.of_jobs(tx, EVERYTHING, parents, JobLogFilter(), page, payload=True)
+                entries = await logs.of_jobs(tx, EVERYTHING, parents, JobLogFilter(), page, WHOLE_ENTRY)
                 judged = await validations.of_executions(tx, EVERYTHING, parents, page)
             assert len(statements) == 3
             alone_runs = [(await executions.of_jobs(tx, EVERYTHING, [job], page))[0] for job in parents]
             alone_entries = [
-                (await logs.of_jobs(tx, EVERYTHING, [job], JobLogFilter(), page, payload=True))[0] for job in parents
+                (await logs.of_jobs(tx, EVERYTHING, [job], JobLogFilter(), page, WHOLE_ENTRY))[0] for job in parents
             ]
             assert runs == alone_runs
             assert entries == alone_entries
@@ -233,16 +234,16 @@ async def test_a_scope_hides_others_rows_by_every_path(filled: Database) -> None
         assert of_other is not None
         everything_else = JobLogFilter()
         assert (await executions.of_jobs(tx, mine, [of_other], Page(9)))[0].rows == ()
-        assert (await logs.of_jobs(tx, mine, [of_other], everything_else, Page(9), payload=True))[0].rows == ()
+        assert (await logs.of_jobs(tx, mine, [of_other], everything_else, Page(9), WHOLE_ENTRY))[0].rows == ()
         assert await executions.count_of_jobs(tx, mine, [of_other]) == [0]
         assert await logs.count_of_jobs(tx, mine, [of_other], everything_else) == [0]
         assert await jobs.get_many(tx, mine, [of_other]) == [None]
         runs = (await executions.of_jobs(tx, theirs, [of_other], Page(9)))[0].rows
         assert len(runs) == 4
         assert await executions.get_many(tx, mine, [runs[0].id]) == [None]
-        entries = (await logs.of_executions(tx, theirs, [runs[0].id], everything_else, Page(9), payload=True))[0].rows
+        entries = (await logs.of_executions(tx, theirs, [runs[0].id], everything_else, Page(9), WHOLE_ENTRY))[0].rows
         assert len(entries) == 1
-        assert await logs.get_many(tx, mine, [entries[0].id], payload=True) == [None]
+        assert await logs.get_many(tx, mine, [entries[0].id], WHOLE_ENTRY) == [None]
         assert await logs.payloads(tx, mine, [entries[0].id]) == [None]
 
 
@@ -266,7 +267,7 @@ async def test_what_is_no_id_is_the_id_of_nothing(filled: Database) -> None:
     async with filled.read() as tx:
         assert await jobs.get_many(tx, EVERYTHING, ODD_IDS) == [None] * len(ODD_IDS)
         assert await executions.get_many(tx, EVERYTHING, ODD_IDS) == [None] * len(ODD_IDS)
-        pages = await logs.of_jobs(tx, EVERYTHING, ODD_IDS, JobLogFilter(), Page(5), payload=False)
+        pages = await logs.of_jobs(tx, EVERYTHING, ODD_IDS, JobLogFilter(), Page(5), WHOLE_ENTRY)
         assert [page.rows for page in pages] == [()] * len(ODD_IDS)
 
 
@@ -391,11 +392,11 @@ async def test_the_lists_that_people_and_processes_read_all_the_time_use_an_inde
                 {"ix_jobs_status_created", "ix_jobs_status_since"},
             ),
             "jobs' logs": (
-                logs.of_jobs(tx, EVERYTHING, of_jobs, every, Page(20), payload=True),
+                logs.of_jobs(tx, EVERYTHING, of_jobs, every, Page(20), WHOLE_ENTRY),
                 {"ix_job_logs_job"},
             ),
             "executions' logs": (
-                logs.of_executions(tx, EVERYTHING, of_runs, every, Page(20), payload=True),
+                logs.of_executions(tx, EVERYTHING, of_runs, every, Page(20), WHOLE_ENTRY),
                 {"ix_job_logs_execution"},
             ),
             "jobs' executions": (

@@ -136,6 +136,55 @@ async def test_counts_and_payloads_are_read_only_where_they_are_asked_for(api: A
     assert "job_logs.payload" not in left_out[0].replace("payload_", "")
 
 
+LISTS = {
+    "a job's": "query Q($job: ID!) { job(id: $job) { logs { %s } } }",
+    "an execution's": "query Q($job: ID!) { job(id: $job) { latestExecution { logs { %s } } } }",
+    "everybody's": "query Q { jobLogs { %s } }",
+}
+
+
+@pytest.mark.parametrize("query", LISTS.values(), ids=LISTS)
+async def test_each_field_of_an_entry_says_the_same_alone(api: Api, query: str) -> None:
+    job_id = await new_job(api, await new_agent(api))
+    await api.data(EXECUTE, input={"jobId": job_id})
+    admin, variables = api.by(ADMIN), {"job": job_id} if "$job" in query else {}
+    fields = (await admin.data('{ __type(name: "JobLog") { fields { name } } }'))["__type"]["fields"]
+    asked = {
+        name: f"{name} {{ id }}" if name in {"job", "execution", "actor"} else name
+        for name in (field["name"] for field in fields)
+    }
+
+    async def entries(selection: str, fragment: str = "") -> list[dict[str, Any]]:
+        found: dict[str, Any] = await admin.data(f"{query % selection} {fragment}", **variables)
+        while "nodes" not in found and "edges" not in found:
+            (found,) = found.values()
+        listed: list[dict[str, Any]] = found["nodes"] if "nodes" in found else [edge["node"] for edge in found["edges"]]
+        return listed
+
+    whole = await entries(f"nodes {{ {' '.join(asked.values())} }}")
+    assert whole
+    for name, field in asked.items():
+        alone = [{"alias": entry[name]} for entry in whole]
+        assert await entries(f"nodes {{ alias: {field} }}") == alone
+        assert await entries("edges { node { ...F } }", f"fragment F on JobLog {{ alias: {field} }}") == alone
+    for entry in whole:
+        data = await admin.data(
+            "query Q($id: ID!) { node(id: $id) { ... on JobLog { message payload job { id } } ... on Job { title } } }",
+            id=entry["id"],
+        )
+        assert data["node"] == {name: entry[name] for name in ("message", "payload", "job")}
+
+
+async def test_of_entries_nothing_is_read_that_is_not_selected(api: Api) -> None:
+    await several_jobs(api, 2)
+
+    with statements() as seen:
+        await api.by(ADMIN).data("{ jobLogs { edges { cursor node { id kind: type } } } }")
+
+    columns = seen[0].partition("FROM")[0].removeprefix("SELECT").replace("job_logs.", "").split(",")
+    assert {name.strip() for name in columns} == {"id", "seq", "type"}
+
+
 # -------------------------------------------------------------------------------------------------------- loaders
 
 

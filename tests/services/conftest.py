@@ -9,7 +9,7 @@ import pytest
 
 from app.container import Container, Wiring, open_container
 from db import jobs as job_rows
-from db.records import Agent, Job, JobLog, JobLogFilter, JobLogType, JsonValue, LogEntry, Page, Role
+from db.records import WHOLE_ENTRY, Agent, Job, JobLog, JobLogFilter, JobLogType, JsonValue, LogEntry, Page, Role
 from services.agents import AgentDraft
 from services.executions.requests import Execute, ExecuteResult
 from services.executions.validation import RetryPolicy
@@ -71,7 +71,7 @@ class House:
         return await self.container.executions.execute(viewer, command)
 
     async def log(self, job: Job) -> Sequence[JobLog]:
-        (page,) = await self.container.logs.of_jobs(ADMIN, [job.id], JobLogFilter(), Page(100), payload=True)
+        (page,) = await self.container.logs.of_jobs(ADMIN, [job.id], JobLogFilter(), Page(100), WHOLE_ENTRY)
         return page.rows
 
     async def append(self, job_id: str, count: int) -> None:
