@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo
@@ -19,24 +19,15 @@ class OfSource(NamedTuple):
 
 
 class Batch(Protocol):
-    """The values of many keys, which are read at once. Whoever joins one that is not being read yet shares it."""
+    """The values of many keys, which are read together. Whoever joins one that is not being read yet shares it."""
 
     @property
     def arrival(self) -> asyncio.Future[Any]:
         """Done when the values are there; never with an exception. It is everybody's, so nobody cancels it."""
         ...
 
-    @property
-    def begun(self) -> bool:
-        """Whether it is read by itself, be it later. Until then nobody has joined but those who do just now."""
-        ...
-
     def begin(self, *, at_once: bool) -> None:
-        """Have it read by itself: at once, or when all who are about to join have had the time. Once is enough."""
-        ...
-
-    async def read(self) -> None:
-        """Read it now. For the one who awaits it alone and has not begun it."""
+        """Have it read: at once, or when all who are about to join have had the time to. Once is enough."""
         ...
 
     def found(self) -> Mapping[Any, Any]:
@@ -47,7 +38,9 @@ class Batch(Protocol):
 class Reading(NamedTuple):
     """How a field's values are read by the keys of its sources."""
 
-    join: Callable[[Iterable[Any]], Batch]
+    read: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+    """Read what there is for each key, in their order, where nobody else is about to read alike."""
+    join: Callable[[Sequence[Any]], Batch]
     """Have these keys read, along with those of all fields that read alike."""
     then: Callable[[Any, Any], Any] | None = None
     """What is made of each: key and what was read → the value. None: it is the value."""

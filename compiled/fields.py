@@ -374,7 +374,7 @@ class KeyedField(RunField):
         index: int | None,
         bound: Bound | None,
     ) -> None:
-        """Note what is to be read."""
+        """Note what is to be read. Generated code does so itself once it is known how, see `Flight.readable`."""
         calls = flight.executor.calls
         reading = calls.get(self)
         if reading is None:
@@ -384,6 +384,8 @@ class KeyedField(RunField):
             key = getattr(source, self.source_key) if reading is not False else self
         except Exception:  # noqa: BLE001  (its resolver reads it again, and tells of it)
             key = self
+        if reading is not False:
+            flight.readable.add(self)
         if key.__class__ is str or key.__class__ is int:
             out[self.key] = None
             flight.new.append((self, key, out, path, index, bound))
@@ -396,18 +398,28 @@ class KeyedField(RunField):
         """Complete what was read and put it into the gaps, until there are none."""
         reading: Reading = flight.executor.calls[self]
         then, name, nullable, put = reading.then, self.key, self.nullable, self.put
+        record, run = self._known()
         gaps.reverse()
         while gaps:
             _, key, container, path, index, bound = gaps.pop()
             mark = len(flight.new)
             try:
                 value = found[key] if then is None else then(key, found[key])
-                if value is not None or not nullable:
+                if value.__class__ is record:
+                    inner_bound = (container, name, self, path, index) if nullable else bound
+                    container[name] = run(flight, value, path, index, inner_bound)
+                elif value is not None or not nullable:
                     put(flight, value, path, index, container, bound)
             except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
                 flight.drop(mark)
                 container[name] = None
                 flight.failed(self, error, path, index, bound)
+
+    def _known(self) -> tuple[type | None, Any]:
+        """A class of which every instance is an object of the field's type, and the function of its selection set."""
+        if isinstance(self.inner, GraphQLObjectType) and self.objects.record is not None:
+            return self.objects.record, self.objects.run or self.objects.make()
+        return None, None
 
     def fail(self, flight: Flight, error: Exception, gaps: list[Gap]) -> None:
         """Tell of an error in the place of each gap, until there are none."""

@@ -70,6 +70,15 @@ class Pending:
         self.gone = self.gone or _is_below(_place_of_new(self), gone)
         return not self.gone
 
+    async def here(self, flight: Flight) -> None:
+        """Await the value and put it into the gap, within the flight itself."""
+        try:
+            value = await self.awaitable
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
+            self._failed(flight, error)
+        else:
+            self._arrived(flight, value)
+
     def land(self, flight: Flight, future: asyncio.Future[Any]) -> None:
         """Put what has come of the awaitable into the gap."""
         if self.gone:
@@ -78,12 +87,11 @@ class Pending:
         try:
             value = future.result()
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
-            self.failed(flight, error)
+            self._failed(flight, error)
         else:
-            self.arrived(flight, value)
+            self._arrived(flight, value)
 
-    def arrived(self, flight: Flight, value: Any) -> None:
-        """Complete the value and put it into the gap."""
+    def _arrived(self, flight: Flight, value: Any) -> None:
         mark = len(flight.new)
         try:
             if self.field is None:
@@ -94,23 +102,22 @@ class Pending:
             flight.drop(mark)
             flight.nullify(self.bound, error)
 
-    def failed(self, flight: Flight, error: Exception) -> None:
-        """Tell of an error: there is no value."""
+    def _failed(self, flight: Flight, error: Exception) -> None:
         if self.field is None:
             flight.nullify(self.bound, error)
         else:
             flight.failed(self.field, error, self.path, self.index, self.bound)
 
 
-class Expected:
-    """The gaps of one field that a batch will fill."""
+class Keyed:
+    """The gaps of one field that are filled with what is read by their keys."""
 
     __slots__ = ("batch", "field", "gaps")
 
-    def __init__(self, batch: Batch, field: KeyedField, gaps: list[Gap]) -> None:
-        self.batch = batch
+    def __init__(self, field: KeyedField, gaps: list[Gap]) -> None:
         self.field = field
         self.gaps = gaps
+        self.batch: Batch
 
     def cut(self, gone: list[str | int]) -> bool:
         """Let go of the gaps below a place; returns whether there are others."""
@@ -118,11 +125,27 @@ class Expected:
         self.gaps[:] = [gap for gap in self.gaps if not _is_below(gap[0].path(gap[3], gap[4]), gone)]
         return bool(self.gaps)
 
+    async def here(self, flight: Flight) -> None:
+        """Read, and fill the gaps, within the flight itself."""
+        keys = list(dict.fromkeys([gap[1] for gap in self.gaps]))
+        try:
+            values = await flight.executor.calls[self.field].read(keys)
+            found = dict(zip(keys, values, strict=True))
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is the error of each)
+            self.field.fail(flight, error, self.gaps)
+        else:
+            self.field.fill(flight, found, self.gaps)
+
+    def join(self, flight: Flight) -> Batch:
+        """Have the keys read along with those of others."""
+        self.batch = flight.executor.calls[self.field].join([gap[1] for gap in self.gaps])
+        return self.batch
+
     def land(self, flight: Flight, _future: asyncio.Future[Any]) -> None:
-        """Put what was read into the gaps."""
+        """Fill the gaps with what was read."""
         try:
             found = self.batch.found()
-        except Exception as error:  # noqa: BLE001  (whatever it is, it is the error of each)
+        except Exception as error:  # noqa: BLE001  (as above)
             self.field.fail(flight, error, self.gaps)
         else:
             self.field.fill(flight, found, self.gaps)
@@ -131,19 +154,21 @@ class Expected:
 class Flight:
     """The execution of one selection set and all below it."""
 
-    __slots__ = ("_arrived", "_landing", "_waiting", "_whole", "_woken", "executor", "new")
+    __slots__ = ("_arrived", "_landing", "_waiting", "_whole", "_woken", "executor", "new", "readable")
 
     def __init__(self, executor: Any, *, whole: bool = False) -> None:
         """`whole` says that it is all that its operation executes."""
         self.executor = executor
+        # Fields of which it is known how they are read by keys.
+        self.readable: set[KeyedField] = set()
         # Found since the last pass and not begun. Whoever takes a subtree away cuts it off here.
         self.new: list[Pending | Gap] = []
-        self._waiting: dict[asyncio.Future[Any], list[Pending | Expected]] = {}
+        self._waiting: dict[asyncio.Future[Any], list[Pending | Keyed]] = {}
         # What is done and not looked at, and what wakes the flight to do so.
         self._arrived: list[asyncio.Future[Any]] = []
         self._woken: asyncio.Future[None] | None = None
         # What waited for the future that is looked at just now.
-        self._landing: list[Pending | Expected] = []
+        self._landing: list[Pending | Keyed] = []
         self._whole = whole
 
     def run(self, build: Callable[..., Any], source: Any, path: Path | None) -> Any:
@@ -209,57 +234,45 @@ class Flight:
                 alone = self._begin()
                 if alone is None:
                     await self._arrival()
-                elif isinstance(alone, Pending):
-                    try:
-                        value = await alone.awaitable
-                    except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
-                        alone.failed(self, error)
-                    else:
-                        alone.arrived(self, value)
                 else:
-                    await alone.read()
-                    self._land(alone.arrival)
+                    # A task of its own would be for nothing.
+                    self._landing = [alone]
+                    await alone.here(self)
         except BaseException:
             await self._cancel_all()
             raise
         return answer
 
-    def _begin(self) -> Pending | Batch | None:
+    def _begin(self) -> Pending | Keyed | None:
         """Begin to wait for what was found. Returns what is awaited alone: the flight does that itself."""
-        found, self.new = self.new, []
-        others = bool(self._waiting)
-        if len(found) == 1 and not others and isinstance(found[0], Pending):
-            return found[0]
-        gaps: dict[KeyedField, list[Gap]] = {}
+        found: list[Any] = self.new
+        self.new = []
+        alone = not self._waiting
+        if len(found) == 1 and alone and found[0].__class__ is Pending:
+            only: Pending = found[0]
+            return only
+        by_field: dict[KeyedField, list[Gap]] = {}
         for item in found:
-            if isinstance(item, Pending):
-                others = True
+            if item.__class__ is Pending:
+                alone = False
                 self._wait_for(asyncio.ensure_future(item.awaitable), item)
             else:
-                of_field = gaps.get(item[0])
-                if of_field is None:
-                    gaps[item[0]] = [item]
-                else:
-                    of_field.append(item)
-        return self._read(gaps, others=others)
-
-    def _read(self, gaps: dict[KeyedField, list[Gap]], *, others: bool) -> Batch | None:
-        """Have read what fills these gaps; `others` says whether anything else is awaited."""
-        expected: list[Expected] = []
-        for field, of_field in gaps.items():
-            batch = self.executor.calls[field].join([gap[1] for gap in of_field])
-            expected.append(Expected(batch, field, of_field))
+                try:
+                    by_field[item[0]].append(item)
+                except KeyError:
+                    by_field[item[0]] = [item]
         # Where all that is awaited was found just now and is read by keys, nobody is on the way to ask for more.
-        at_once = self._whole and not others and not any(item.batch.begun for item in expected)
-        if at_once and expected and all(item.batch is expected[0].batch for item in expected):
-            self._waiting[expected[0].batch.arrival] = list(expected)
-            return expected[0].batch
-        for item in expected:
+        at_once = alone and self._whole
+        read = [Keyed(field, gaps) for field, gaps in by_field.items()]
+        if at_once and len(read) == 1:
+            return read[0]
+        for item in read:
+            self._wait_for(item.join(self).arrival, item)
+        for item in read:
             item.batch.begin(at_once=at_once)
-            self._wait_for(item.batch.arrival, item)
         return None
 
-    def _wait_for(self, future: asyncio.Future[Any], item: Pending | Expected) -> None:
+    def _wait_for(self, future: asyncio.Future[Any], item: Pending | Keyed) -> None:
         waiting = self._waiting.get(future)
         if waiting is None:
             self._waiting[future] = [item]

@@ -112,8 +112,7 @@ class _Writer:
                 if not begun:
                     self.write(1, f"d0 = {{{', '.join(parts)}}}")
                     begun = True
-                runs = self.runs(type_, key, details, definition)
-                self.write(1, f"{self.name('F', runs)}.run(flight, source, d0, path, index, bound)")
+                self.run(self.runs(type_, key, details, definition))
             elif begun:
                 self.write(1, f"d0[{key!r}] = {expression}")
             else:
@@ -127,6 +126,23 @@ class _Writer:
         self.write(2, f"place(waiting, ({containers},), PLACES, path, index, bound)")
         self.write(1, "return d0")
         return self.compiled(type_)
+
+    def run(self, plan: FieldPlan) -> None:
+        """Write a field that is not written inline."""
+        name = self.name("F", plan)
+        run = f"{name}.run(flight, source, d0, path, index, bound)"
+        if not isinstance(plan, KeyedField):
+            self.write(1, run)
+            return
+        key = self.value()
+        self.write(1, "try:")
+        self.write(2, f"{key} = source.{plan.source_key}")
+        self.write(1, "except Exception:")
+        self.write(2, f"{key} = None")
+        self.write(1, f"if {key}.__class__ is str and {name} in flight.readable:")
+        self.write(2, f"d0[{plan.key!r}] = None", f"flight.new.append(({name}, {key}, d0, path, index, bound))")
+        self.write(1, "else:")
+        self.write(2, run)
 
     def compiled(self, type_: GraphQLObjectType) -> Run:
         known: dict[str, Any] = {

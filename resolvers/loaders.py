@@ -36,7 +36,7 @@ class Read(Protocol[T_co]):
 class Batch:
     """One read that is about to be made, or was; equal keys share what was read."""
 
-    __slots__ = ("_by", "_error", "_found", "_loaders", "_read", "arrival", "begun")
+    __slots__ = ("_begun", "_by", "_error", "_found", "_loaders", "_read", "arrival")
 
     def __init__(self, loaders: Loaders, by: Hashable, read: Read[Any]) -> None:
         self._loaders = loaders
@@ -46,8 +46,7 @@ class Batch:
         self._error: Exception | None = None
         self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it has been read. It belongs to all who wait for it."""
-        self.begun = False
-        """Whether it is read by itself, be it later; else whoever has just joined has to see to that."""
+        self._begun = False
 
     def add(self, keys: Iterable[str]) -> None:
         """Have these read too."""
@@ -61,17 +60,13 @@ class Batch:
 
     def begin(self, *, at_once: bool) -> None:
         """Have it read: at once, or when the others of this level have joined."""
-        if not self.begun:
-            self.begun = True
-            self._loaders.run(self.read() if at_once else self._read_later())
+        if not self._begun:
+            self._begun = True
+            self._loaders.run(self._read_after(0 if at_once else _SETTLING_PASSES))
 
-    async def _read_later(self) -> None:
-        for _ in range(_SETTLING_PASSES):
+    async def _read_after(self, passes: int) -> None:
+        for _ in range(passes):
             await asyncio.sleep(0)
-        await self.read()
-
-    async def read(self) -> None:
-        """Read it now; nobody joins any more."""
         self._loaders.close(self._by)
         keys = list(self._found)
         try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from db.records import PageOf
 from resolvers.context import Info
@@ -13,6 +12,7 @@ from resolvers.keyed import Reading
 from resolvers.loaders import Read
 
 R = TypeVar("R")
+_new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 
 
 class Edge(NamedTuple, Generic[R]):
@@ -22,23 +22,41 @@ class Edge(NamedTuple, Generic[R]):
     cursor: str
 
 
-@dataclass(frozen=True)
-class PageInfo:
+class PageInfo(NamedTuple, Generic[R]):
     """What lies beyond the page."""
 
-    has_next_page: bool
-    has_previous_page: bool
-    start_cursor: str | None
-    end_cursor: str | None
+    page: PageOf[R]
+    cursor_of: Callable[[R], str]
+
+    @property
+    def has_next_page(self) -> bool:
+        """Whether there is more after it."""
+        return self.page.has_next
+
+    @property
+    def has_previous_page(self) -> bool:
+        """Whether there is more before it."""
+        return self.page.has_previous
+
+    @property
+    def start_cursor(self) -> str | None:
+        """The first row's cursor."""
+        rows = self.page.rows
+        return self.cursor_of(rows[0]) if rows else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """The last row's cursor."""
+        rows = self.page.rows
+        return self.cursor_of(rows[-1]) if rows else None
 
 
-@dataclass(frozen=True)
-class Listed(Generic[R]):
+class Listed(NamedTuple, Generic[R]):
     """A page, how its rows become cursors, and a way to count the whole list, taken only if it is asked for."""
 
     page: PageOf[R]
     cursor_of: Callable[[R], str]
-    count: Callable[[], Awaitable[int]]
+    total: Callable[[], Awaitable[int]]
 
     @property
     def nodes(self) -> Sequence[R]:
@@ -48,23 +66,19 @@ class Listed(Generic[R]):
     @property
     def edges(self) -> Sequence[Edge[R]]:
         """The rows with their cursors."""
-        return [Edge(row, self.cursor_of(row)) for row in self.page.rows]
+        rows = self.page.rows
+        # Twice as fast as calling the class, for each of the thousands on a page.
+        return [_new(Edge, pair) for pair in zip(rows, map(self.cursor_of, rows), strict=True)]
 
     @property
-    def page_info(self) -> PageInfo:
+    def page_info(self) -> PageInfo[R]:
         """What lies beyond."""
-        rows = self.page.rows
-        return PageInfo(
-            self.page.has_next,
-            self.page.has_previous,
-            self.cursor_of(rows[0]) if rows else None,
-            self.cursor_of(rows[-1]) if rows else None,
-        )
+        return PageInfo(self.page, self.cursor_of)
 
     @property
     def total_count(self) -> Awaitable[int]:
         """How many rows the whole list has: awaited by whoever completes the field."""
-        return self.count()
+        return self.total()
 
 
 def listed(info: Info, read: Read[PageOf[R]], count: Read[int], cursor_of: Callable[[R], str]) -> Reading[Listed[R]]:

@@ -355,7 +355,7 @@ class HouseBindings(Bindings):
         if name == "tags":
             return None
         read, then = info.context.reading(name, str(sorted(arguments.items())))
-        return Reading(partial(info.context.loaders.join, read), then)
+        return Reading(read, partial(info.context.loaders.join, read), then)
 
     def record(self, type_: GraphQLObjectType) -> type | None:
         return CatRecord if type_.name == "Cat" else None
