@@ -194,6 +194,8 @@ async def pages_of_parents(
     `listing` selects from the table (or alias of it) that it is given, with the column named `parent` among the rest;
     records call their columns as the table does.
     """
+    if len(parent_ids) == 1:
+        return [await page_of_list(tx, table, _of_one(listing, parent, *parent_ids), key, page, record)]
     shape = None if listing.shape is None else ("pages", table.name, listing.shape, parent, key, _shape(page))
     statement = prepared(
         tx,
@@ -247,6 +249,8 @@ async def counts_of_parents(
     parent_ids: Sequence[str],
 ) -> list[int]:
     """How many rows each parent's list has, in one statement, in the order of `parent_ids`."""
+    if len(parent_ids) == 1:
+        return [await count_of_list(tx, table, _of_one(listing, parent, *parent_ids))]
 
     def build() -> Select[Any, int]:
         wanted = select(ids_parameter(postgresql=tx.postgresql).c.value)
@@ -275,6 +279,8 @@ async def by_ids(
     tx: Transaction, table: Table, listing: Listing, ids: Sequence[str], record: Callable[[Row[Any]], N]
 ) -> list[N | None]:
     """Rows of a list by their ids, in the order asked for; None for one that is not in it."""
+    if len(ids) == 1:
+        return [await _by_id(tx, table, _of_one(listing, "id", *ids), record)]
 
     def build() -> Select[Any]:
         return listing.build(table).where(table.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value)))
@@ -287,10 +293,30 @@ async def by_ids(
     return [found.get(id_) for id_ in ids]
 
 
+async def _by_id(tx: Transaction, table: Table, listing: Listing, record: Callable[[Row[Any]], N]) -> N | None:
+    shape = None if listing.shape is None else ("id", table.name, listing.shape)
+    row = await tx.fetch_one(prepared(tx, shape, lambda: listing.build(table), named=listing.named), listing.values)
+    return None if row is None else record(row)
+
+
+def _of_one(listing: Listing, column: str, id_: str) -> Listing:
+    """What of a list has one id in a column; PostgreSQL finds it in half the time that a list of one takes."""
+
+    def build(table: FromClause) -> Select[Any]:
+        return listing.build(table).where(table.c[column] == bindparam("key", type_=Id))
+
+    shape = None if listing.shape is None else (column, listing.shape)
+    return Listing(build, {**listing.values, "key": id_ if _may_be_id(id_) else ""}, shape, listing.named)
+
+
+def _may_be_id(text: str) -> bool:
+    # Ours are ASCII. What else stands there from outside is the id of nothing, and no text for every database.
+    return text.isascii() and "\0" not in text
+
+
 def id_values(tx: Transaction, ids: Sequence[str]) -> list[str] | str:
     """A list of ids, as the value of `ids_parameter`."""
-    # Ours are ASCII. What else stands there from outside is the id of nothing, and no text for every database.
-    ids = [item for item in ids if item.isascii() and "\0" not in item]
+    ids = list(filter(_may_be_id, ids))
     return ids if tx.postgresql else json.dumps(ids)
 
 

@@ -269,6 +269,10 @@ async def test_what_is_no_id_is_the_id_of_nothing(filled: Database) -> None:
         assert await executions.get_many(tx, EVERYTHING, ODD_IDS) == [None] * len(ODD_IDS)
         pages = await logs.of_jobs(tx, EVERYTHING, ODD_IDS, JobLogFilter(), Page(5), WHOLE_ENTRY)
         assert [page.rows for page in pages] == [()] * len(ODD_IDS)
+        for odd in ODD_IDS:
+            assert await jobs.get_many(tx, EVERYTHING, [odd]) == [None]
+            assert await logs.of_jobs(tx, EVERYTHING, [odd], JobLogFilter(), Page(5), WHOLE_ENTRY) == pages[:1]
+            assert await logs.count_of_jobs(tx, EVERYTHING, [odd], JobLogFilter()) == [0]
 
 
 @pytest.mark.parametrize("number", [-(2**63), -1, 0, 2**31, 2**63 - 1])
@@ -395,6 +399,11 @@ async def test_the_lists_that_people_and_processes_read_all_the_time_use_an_inde
                 logs.of_jobs(tx, EVERYTHING, of_jobs, every, Page(20), WHOLE_ENTRY),
                 {"ix_job_logs_job"},
             ),
+            "a job's log": (
+                logs.of_jobs(tx, EVERYTHING, of_jobs[:1], every, Page(20), WHOLE_ENTRY),
+                {"ix_job_logs_job"},
+            ),
+            "a job": (jobs.get_many(tx, EVERYTHING, of_jobs[:1]), {"pk_jobs", "sqlite_autoindex_jobs_1"}),
             "executions' logs": (
                 logs.of_executions(tx, EVERYTHING, of_runs, every, Page(20), WHOLE_ENTRY),
                 {"ix_job_logs_execution"},
