@@ -15,7 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -61,18 +61,20 @@ def parse(data: bytes | str) -> JsonValue:
     raw, text = _decode(data)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(raw)
-    zeros = raw.translate(_DIGITS_AS_ZERO)
-    is_simple = not (_LONG_INTEGER in zeros or _EXPONENT in zeros or _SIGNED_EXPONENT in zeros)
-    decode = (_SIMPLE if is_simple else _EXACT).decode
+    decoder = _EXACT if len(raw) <= _SHORT or _has_odd_numbers(raw) else _SIMPLE
     try:
-        with _no_collections() if len(raw) > _SMALL else _ANY_COLLECTIONS:
-            value = cast("JsonValue", decode(text))
+        if len(raw) > _SMALL:
+            with _no_collections():
+                value = _decoded(decoder, text)
+        else:
+            value = _decoded(decoder, text)
     except json.JSONDecodeError as error:
         raise InvalidJsonError(f"Not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}.") from None
-    if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
-        raise InvalidJsonError("A string holds the character U+0000.")
-    if _SURROGATE_ESCAPE.search(raw):
-        _refuse_surrogates(canonical(value))
+    if "\\" in text:
+        if b"\\u0000" in raw and _NUL_ESCAPE.search(raw):
+            raise InvalidJsonError("A string holds the character U+0000.")
+        if _SURROGATE_ESCAPE.search(raw):
+            _refuse_surrogates(canonical(value))
     return value
 
 
@@ -131,11 +133,29 @@ def _no_collections() -> Generator[None]:
             gc.enable()
 
 
+def _has_odd_numbers(raw: bytes) -> bool:
+    """Whether a text may hold a number that needs a closer look."""
+    zeros = raw.translate(_DIGITS_AS_ZERO)
+    return _LONG_INTEGER in zeros or _EXPONENT in zeros or _SIGNED_EXPONENT in zeros
+
+
 def _refuse_depth(raw: bytes) -> None:
     """Count brackets outside strings before the parser sees them: it recurses as deep as they go."""
     steps = memoryview(_STRINGS.sub(b"", raw).translate(_BRACKETS, _NOT_BRACKETS)).cast("b")
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise InvalidJsonError(f"Nested deeper than {MAX_DEPTH} levels.")
+
+
+def _decoded(decoder: json.JSONDecoder, text: str) -> JsonValue:
+    """What `decode` does, which looks for white space on both sides, where mostly there is none."""
+    if text[:1] not in _CONTAINERS:
+        return cast("JsonValue", decoder.decode(text))
+    value: JsonValue
+    value, end = decoder.raw_decode(text)
+    rest = text[end:].lstrip(_WHITE_SPACE)
+    if rest:
+        raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
+    return value
 
 
 def _object(pairs: list[tuple[str, JsonValue]]) -> JsonValue:
@@ -152,10 +172,16 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _integer(literal: str) -> int:
-    # At most 19 digits and a sign; the length is looked at first because int() is slow on long ones.
-    if len(literal) > len(str(MIN_INTEGER)) or not MIN_INTEGER <= (value := int(literal)) <= MAX_INTEGER:
+    # The length is looked at first because int() is slow on long ones; up to 18 digits always fit.
+    length = len(literal)
+    if length < _LONGEST_INTEGER - 1:
+        return int(literal)
+    if length > _LONGEST_INTEGER or not MIN_INTEGER <= (value := int(literal)) <= MAX_INTEGER:
         raise InvalidJsonError(f"The integer {_quoted(literal)} does not fit 64 bits.")
     return value
+
+
+_LONGEST_INTEGER = len(str(MIN_INTEGER))
 
 
 def _float(literal: str) -> float:
@@ -177,7 +203,9 @@ _SIMPLE = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_con
 _EXACT = json.JSONDecoder(
     object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer, parse_float=_float
 )
-_ANY_COLLECTIONS = nullcontext()
+_CONTAINERS, _WHITE_SPACE = frozenset("{["), " \t\n\r"
+# Texts with so few numbers that looking at each takes no longer than seeing whether that is needed.
+_SHORT = 500
 # So few values set off a collection or two at most.
 _SMALL = 10_000
 
