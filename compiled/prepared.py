@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from compiled.plan import Operation, Variant
 
 _new = cast("Any", object.__new__)
+# Makes a named tuple in half the time that calling its class takes.
+_new_tuple = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 
 
 class Prepared:
@@ -64,7 +66,8 @@ class Prepared:
             "_stream_usages": RefMap(),
             "calls": {},
         }
-        executor.async_helpers = GraphQLResolveInfoHelpers(executor.gather_async_work, executor.track_async_work)
+        helpers = (executor.gather_async_work, executor.track_async_work)
+        executor.async_helpers = _new_tuple(GraphQLResolveInfoHelpers, helpers)
         executor.variant = self._only_variant or self._operation.variant(executor)
         return executor
 

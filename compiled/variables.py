@@ -37,9 +37,10 @@ class _Variable(NamedTuple):
     is_required: bool
     coerce: Callable[[Any], Any]
     default: Any
-    """What it is where it is not given: coerced; Undefined where it has no value then, `_ASK` where it depends."""
+    """What it is where it is not given: coerced; Undefined where it has no value then."""
 
 
+# In place of a coerced value: graphql-core has to be asked.
 _ASK = object()
 
 
@@ -58,34 +59,33 @@ class Variables:
 
     def coerced(self, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
         """Coerce the values that are given, or return what is wrong with them."""
-        values = self._short(given) if self._are_known else None
-        return values or get_variable_values(self._schema, self._definitions, dict(given), _MOST_ERRORS)
-
-    def _short(self, given: Mapping[str, Any]) -> VariableValues | None:
+        if not self._are_known:
+            return self._ordinary(given)
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, Any] = {}
         for name, signature, is_required, coerce, default in self._known:
             value = given.get(name, Undefined)
             if value is Undefined:
                 made = default
-                if made is _ASK:
-                    return None
             elif value is None:
-                made = None
-                if is_required:
-                    return None
+                made = _ASK if is_required else None
             else:
                 try:
                     made = coerce(value)
                 except Exception:  # noqa: BLE001  (graphql-core finds it again, and tells it)
-                    return None
+                    made = _ASK
                 if made is Undefined:
-                    return None
+                    made = _ASK
+            if made is _ASK:
+                return self._ordinary(given)
             sources[name] = _new(VariableValueSource, (signature, value))
             if made is not Undefined:
                 coerced[name] = made
         values: VariableValues = _new(VariableValues, (sources, coerced))
         return values
+
+    def _ordinary(self, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
+        return get_variable_values(self._schema, self._definitions, dict(given), _MOST_ERRORS)
 
 
 def _variable(schema: GraphQLSchema, node: VariableDefinitionNode) -> _Variable | None:

@@ -105,16 +105,17 @@ class Schema(strawberry.Schema):
         begin_trace()
         if operation.asks_feed_cursor and isinstance(context, Context):
             await read_feed_cursor(context)
+        result: Any
         try:
-            result: Any = self._executor(operation, variables, context, root)
-            if not isinstance(result, list):
-                result = result.execute_operation()
-                if not isinstance(result, GraphQLResult):
+            executor = self._executor(operation, variables, context, root)
+            if isinstance(executor, list):
+                result = GraphQLResult(None, cast("list[GraphQLError]", executor))
+            else:
+                result = executor.execute_operation()
+                if result.__class__ is not GraphQLResult:
                     result = await result
         except Exception as error:  # noqa: BLE001  (a bug, which is told as one)
-            result = [GraphQLError(str(error), original_error=error)]
-        if isinstance(result, list):
-            result = ExecutionResult(data=None, errors=cast("list[GraphQLError]", result))
+            result = GraphQLResult(None, [GraphQLError(str(error), original_error=error)])
         if result.errors:
             self.process_errors(result.errors)
         return ExecutionResult(data=result.data, errors=result.errors)
@@ -199,9 +200,13 @@ class Schema(strawberry.Schema):
 
     def is_ready(self, operation: Operation, variables: Mapping[str, object] | None) -> bool:
         """Whether an operation is compiled and nothing stands in the way of executing it."""
+        if operation.is_always_ready:
+            return True
         if self.executor_class is None or not operation.is_valid:
             return False
-        return self.nodes_error(operation, variables or {}) is None
+        is_ready = self.nodes_error(operation, variables or {}) is None
+        operation.is_always_ready = is_ready and not operation.sized_by
+        return is_ready
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Replace each error by what clients are shown: every way to a client passes here."""
@@ -215,7 +220,7 @@ class Schema(strawberry.Schema):
     def find(self, text: str, operation_name: str | None) -> Operation | None:
         """The operation that is asked for; None where there is none, which is told when it is executed."""
         try:
-            return self.document(text).operations.get(operation_name)
+            return self.documents.get(self._schema, text).operations.get(operation_name)
         except GraphQLError:
             return None
 

@@ -56,6 +56,8 @@ class Operation:
     """Whether nothing is wrong with the document: else it is not executed."""
     sized_by: tuple[str, ...] = ()
     """The variables that its page sizes depend on."""
+    is_always_ready: bool = False
+    """Whether it can be executed whatever its variables are: known when it has been asked once."""
     prepared: Prepared | None = None
     nodes_errors: OrderedDict[object, GraphQLError | None] = field(
         default_factory=OrderedDict[object, "GraphQLError | None"]
