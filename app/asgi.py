@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -59,6 +59,12 @@ class Application(Starlette):
         return self._door(ExceptionMiddleware(self.router, self.exception_handlers))
 
 
+class _Opened:
+    """What there is while the lifespan lasts."""
+
+    services: Services
+
+
 def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Starlette:
     """Make the application; nothing is opened before its lifespan starts.
 
@@ -72,6 +78,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
     exposition = Exposition(settings.metrics_token)
+    opened = _Opened()
 
     schema = build_schema(
         Limits(
@@ -88,7 +95,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     )
 
     def services() -> Services:
-        return cast("Services", app.state.services)
+        return opened.services
 
     endpoint = GraphQLEndpoint(
         schema,
@@ -105,13 +112,16 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             await migrate.upgrade(settings.database_url)
         async with _running(wiring_of(settings), drain, health, exposition) as container:
             app.state.container = container
-            app.state.services = services_of(container)
+            opened.services = services_of(container)
             yield
 
     graphql = OrGraphiQL(endpoint, pages)
     app = Application(
         partial(
-            Door, rules=rules_of(settings, authentication), straight={GRAPHQL: graphql}, metrics=exposition.metrics
+            Door,
+            rules=rules_of(settings, authentication),
+            straight={("POST", GRAPHQL): endpoint, ("GET", GRAPHQL): graphql},
+            metrics=exposition.metrics,
         ),
         routes=[
             *_probes(health, exposition),

@@ -150,8 +150,9 @@ class Authentication:
         """Say who is asking; None where nobody says so. Raises UnauthenticatedError."""
         if authorization is not None:
             scheme, _, token = authorization.strip().partition(" ")
-            if scheme.lower() != "bearer" or not token.strip():
+            token = token.strip()
+            if not token or (scheme != "Bearer" and scheme.lower() != "bearer"):
                 raise UnauthenticatedError("The Authorization header must be: Bearer <token>.")
-            return await self.reader.read(token.strip())
+            return await self.reader.read(token)
         session = cookies.get(SESSION_COOKIE)
         return await self.reader.read(session) if session else None

@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from app.auth import SESSION_COOKIE
 from resolvers.errors import UnauthenticatedError
 from schema.errors import INTERNAL
 from schema.http import Head
-from services.trace import current_trace_id, opened, received
+from services.trace import begun, current_trace_id, makes_spans, opened, received
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -67,8 +67,13 @@ SECURITY_HEADERS: Mapping[str, str] = {
     # Answers differ by who asks, and hold what others may not see.
     "cache-control": "no-store",
 }
-_SECURITY_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+_SECURITY_HEADERS = {name.encode(): value.encode() for name, value in SECURITY_HEADERS.items()}
 _STARTS = frozenset({"http.response.start", "websocket.http.response.start"})
+# As numbers: looking up a member of an enum takes a function of Python's.
+_BROKEN, _REFUSED, _TOO_LARGE = (
+    int(status)
+    for status in (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+)
 _NO_COOKIE = f"{SESSION_COOKIE}=; Max-Age=0; Path=/".encode()
 # Answers that end when somebody leaves: how long that takes says nothing of the service.
 STREAMS = (b"text/event-stream", b"application/x-ndjson")
@@ -166,6 +171,7 @@ class _Passage:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, rules: Rules) -> None:
         self.scope = scope
+        scope["viewer"] = None
         self.path: str = scope["path"]
         self.is_http = scope["type"] == "http"
         self.head = Head.of(scope)
@@ -173,7 +179,7 @@ class _Passage:
         self.cors = rules.cors if self.is_http else None
         self.takes_cookie_back = False
         self.started = False
-        self.status, self.streams = int(HTTPStatus.INTERNAL_SERVER_ERROR), False
+        self.status, self.streams = _BROKEN, False
         self._receive, self._send = receive, send
         self._counted = 0
 
@@ -191,11 +197,7 @@ class _Passage:
         if message["type"] in _STARTS:
             self.started, self.status = True, message["status"]
             message["headers"] = self._completed(message.get("headers", ()))
-            if (
-                self.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                and self.is_http
-                and b"expect" not in self.head.headers
-            ):
+            if self.status == _TOO_LARGE and self.is_http and b"expect" not in self.head.headers:
                 # Who asks first whether to send has sent nothing; whoever does not, is sending.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(TAKEN_SECONDS):
@@ -206,23 +208,26 @@ class _Passage:
         headers = list(given)
         own = dict(headers)
         self.streams = own.get(b"content-type", b"").startswith(STREAMS)
+        # What takes the place of the answer's own; the answer's own takes that of the security headers.
+        added = {b"x-trace-id": (current_trace_id.get() or "").encode()}
         if self.cors is not None:
-            headers = self._for_origin(headers, self.cors)
-        if self.takes_cookie_back and self.status == HTTPStatus.UNAUTHORIZED:
-            headers.append((b"set-cookie", _NO_COOKIE))
-        headers += [item for item in _SECURITY_HEADERS if item[0] not in own]
-        headers.append((b"x-trace-id", (current_trace_id.get() or "").encode()))
-        return headers
+            varies = own.get(b"vary")
+            added[b"vary"] = b"Origin" if varies is None else varies + b", Origin"
+            if b"origin" in self.head.headers:
+                added |= self._for_origin(self.cors)
+        if len(own) == len(headers):
+            completed = list({**_SECURITY_HEADERS, **own, **added}.items())
+        else:
+            completed = _with_repeated(headers, own, added)
+        if self.takes_cookie_back and self.status == _REFUSED:
+            completed.append((b"set-cookie", _NO_COOKIE))
+        return completed
 
-    def _for_origin(self, headers: list[tuple[bytes, bytes]], cors: CORSMiddleware) -> list[tuple[bytes, bytes]]:
-        varies = [value for name, value in headers if name == b"vary"]
-        headers = [item for item in headers if item[0] != b"vary"]
-        origin = self.head.header(b"origin")
-        if origin is not None:
-            headers += [(name.lower().encode(), value.encode()) for name, value in cors.simple_headers.items()]
-            if cors.is_allowed_origin(origin):
-                headers.append((b"access-control-allow-origin", origin.encode("latin-1")))
-        headers.append((b"vary", b", ".join([*varies, b"Origin"])))
+    def _for_origin(self, cors: CORSMiddleware) -> dict[bytes, bytes]:
+        origin = self.head.header(b"origin") or ""
+        headers = {name.lower().encode(): value.encode() for name, value in cors.simple_headers.items()}
+        if cors.is_allowed_origin(origin):
+            headers[b"access-control-allow-origin"] = origin.encode("latin-1")
         return headers
 
     async def _take(self) -> None:
@@ -232,6 +237,20 @@ class _Passage:
             if message["type"] != "http.request" or not message.get("more_body", False):
                 return
             left -= len(message.get("body", b""))
+
+
+def _with_repeated(
+    headers: list[tuple[bytes, bytes]], own: Mapping[bytes, bytes], added: dict[bytes, bytes]
+) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that has some of them several times, as it may set several cookies."""
+    varies = [value for name, value in headers if name == b"vary"]
+    if b"vary" in added and varies:
+        added[b"vary"] = b", ".join([*varies, b"Origin"])
+    return [
+        *(item for item in _SECURITY_HEADERS.items() if item[0] not in own),
+        *(item for item in headers if item[0] not in added),
+        *added.items(),
+    ]
 
 
 @dataclass(frozen=True)
@@ -245,17 +264,22 @@ class Rules:
     largest_bytes: int = sys.maxsize
     authentication: Authentication | None = None
 
+    @cached_property
+    def checks_hosts(self) -> bool:
+        """Whether the Host header has to name one of ours."""
+        return "*" not in self.trusted_hosts
+
 
 @dataclass(frozen=True)
 class Door:
     """What every request passes: it is named, traced, held to the rules, and counted when it is answered.
 
-    `straight` are applications by their paths: what is asked most is not looked for among the routes.
+    `straight` are applications by method and path: what is asked most is not looked for among the routes.
     """
 
     app: ASGIApp
     rules: Rules = field(default_factory=Rules)
-    straight: Mapping[str, ASGIApp] = field(default_factory=dict[str, "ASGIApp"])
+    straight: Mapping[tuple[str, str], ASGIApp] = field(default_factory=dict[tuple[str, str], "ASGIApp"])
     metrics: Callable[[], Metrics | None] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -264,22 +288,30 @@ class Door:
             await self.app(scope, receive, send)
             return
         passage = _Passage(scope, receive, send, self.rules)
-        caller = _caller(passage)
+        given = passage.head.headers.get(b"traceparent")
+        caller = None if given is None else _caller(given)
         if not passage.is_http or passage.path in PROBES:
             opened(caller)
             await self._pass(passage)
-            return
-        # The id is never reset: the server's own error handling, outside of this, should know it as well.
-        with received(f"HTTP {scope['method']}", caller):
+        elif makes_spans():
+            # The id is never reset: the server's own error handling, outside of this, should know it as well.
+            with received(f"HTTP {scope['method']}", caller):
+                await self._pass(passage)
+        else:
+            begun(caller)
             await self._pass(passage)
 
     async def _pass(self, passage: _Passage) -> None:
         metrics = self.metrics() if passage.is_http else None
         started = time.monotonic()
+        app = self.app
         try:
-            refusal = await self._refusal(passage)
+            refusal = self._refusal(passage)
+            if refusal is None and passage.path not in NOT_IDENTIFIED:
+                refusal = await self._unknown(passage)
             if refusal is None:
-                app = self.straight.get(passage.path, self.app) if passage.is_http else self.app
+                if passage.is_http:
+                    app = self.straight.get((passage.head.method, passage.path), app)
                 await app(passage.scope, passage.receive, passage.send)
             else:
                 await deny(refusal, passage.scope, passage.receive, passage.send)
@@ -299,14 +331,14 @@ class Door:
 
     # ------------------------------------------------------------------------------------------ the rules, in order
 
-    async def _refusal(self, passage: _Passage) -> Response | None:
-        """Why the request is not served, or None; finds out who is asking, too: in `scope["viewer"]`."""
+    def _refusal(self, passage: _Passage) -> Response | None:
+        """Why the request is not served, whoever it is that asks; or None."""
         rules, headers = self.rules, passage.head.headers
-        if "*" not in rules.trusted_hosts and passage.path not in PROBES:
+        if rules.checks_hosts and passage.path not in PROBES:
             host = passage.head.header(b"host")
             if host is None or len(host) > _LARGEST_HOST or not _is_named(host, rules.trusted_hosts):
                 return PlainTextResponse("Invalid host header", HTTPStatus.BAD_REQUEST)
-        if rules.cors is not None and _is_preflight(passage):
+        if b"origin" in headers and rules.cors is not None and _is_preflight(passage):
             passage.cors = None
             return rules.cors.preflight_response(Headers(scope=passage.scope))
         length = headers.get(b"content-length", b"") if passage.is_http else b""
@@ -315,7 +347,14 @@ class Door:
         if b"origin" in headers and self._is_foreign(passage):
             message = "This page's origin may not call the service: see SIGNOFF_ALLOWED_ORIGINS."
             return problem(HTTPStatus.FORBIDDEN, "FOREIGN_ORIGIN", message)
-        return await self._unknown(passage)
+        # A cookie that is answered with 401 is taken back: a page could not, and would be refused for ever.
+        passage.takes_cookie_back = (
+            b"cookie" in headers
+            and rules.authentication is not None
+            and passage.path not in SETS_COOKIES
+            and _uses_cookie(passage)
+        )
+        return None
 
     def _is_foreign(self, passage: _Passage) -> bool:
         """Whether a foreign page sends this with a person's cookie, or opens a WebSocket.
@@ -331,37 +370,28 @@ class Door:
         return not is_same_host(origin, passage.head.header(b"host") or "")
 
     async def _unknown(self, passage: _Passage) -> Response | None:
-        """Find out who is asking: None where nobody says so; 401 where it cannot be believed.
-
-        A cookie that is answered with 401 is taken back: a page could not, and would be refused for ever.
-        """
-        authentication, path = self.rules.authentication, passage.path
-        passage.scope["viewer"] = None
+        """Find out who is asking, in `scope["viewer"]`: None where nobody says so; 401 where it cannot be believed."""
+        authentication, head = self.rules.authentication, passage.head
         if authentication is None:
             return None
-        passage.takes_cookie_back = path not in SETS_COOKIES and _uses_cookie(passage)
-        if path in NOT_IDENTIFIED:
-            return None
-        cookies: Mapping[str, str] = {} if _PAGE.fullmatch(path) else passage.head.cookies
+        cookies: Mapping[str, str] = {} if _PAGE.fullmatch(passage.path) else head.cookies
         try:
-            passage.scope["viewer"] = await authentication.authenticate(passage.head.header(b"authorization"), cookies)
+            passage.scope["viewer"] = await authentication.authenticate(head.header(b"authorization"), cookies)
         except UnauthenticatedError as error:
             return unauthenticated(error.message)
         return None
 
 
-def _caller(passage: _Passage) -> Caller | None:
+def _caller(given: bytes) -> Caller | None:
     """The trace id, span id and flags of a valid `traceparent`."""
-    given = passage.head.header(b"traceparent")
-    found = None if given is None else _TRACEPARENT.fullmatch(given.strip())
+    found = _TRACEPARENT.fullmatch(given.decode("latin-1").strip())
     return None if found is None else (found[1], found[2], found[3])
 
 
 def _is_preflight(passage: _Passage) -> bool:
-    headers = passage.head.headers
-    if b"origin" not in headers or b"access-control-request-method" not in headers:
-        return False
-    return passage.is_http and passage.head.method == "OPTIONS"
+    """Whether a browser asks, before it lets a foreign page call, what that page may do."""
+    is_asked = b"access-control-request-method" in passage.head.headers
+    return is_asked and passage.is_http and passage.head.method == "OPTIONS"
 
 
 def _uses_cookie(passage: _Passage) -> bool:
@@ -371,8 +401,11 @@ def _uses_cookie(passage: _Passage) -> bool:
 
 # What a path is counted as: no path of a client's making becomes a label.
 _ROUTES = (GRAPHQL, "/api/", "/healthz", "/readyz", METRICS, "/login", "/logout", ASSETS)
+_WHOLE_ROUTES = frozenset(_ROUTES)
 
 
 def route_of(path: str) -> str:
     """What a path is counted as."""
+    if path in _WHOLE_ROUTES:
+        return path.rstrip("/")
     return next((route.rstrip("/") for route in _ROUTES if path.startswith(route)), "pages")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from email.message import Message
 from functools import lru_cache
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self
 
 import orjson
 from graphql import GraphQLError
@@ -38,7 +39,8 @@ class RefusedError(Exception):
 # ------------------------------------------------------------------------------------------------------- requests
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True)
+class Asked:
     """The parameters of a GraphQL request."""
 
     query: str
@@ -53,15 +55,14 @@ _HEAD = "signoff.head"
 class Head:
     """What comes before a request's body, or a WebSocket: read once, see `of`."""
 
-    __slots__ = ("_raw", "accept", "headers", "method", "query")
+    __slots__ = ("_raw", "headers", "method", "query")
 
     def __init__(self, scope: Scope) -> None:
         self.method: str = scope.get("method", "")
         self.query: bytes = scope.get("query_string", b"")
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
-        # Of a header that comes several times, the first counts; Accept may be in several parts.
+        # Of a header that comes several times, the first counts.
         self.headers = dict(reversed(self._raw))
-        self.accept = tuple([value for name, value in self._raw if name == b"accept"])
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -75,6 +76,11 @@ class Head:
         """A header's text."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def accept(self) -> tuple[bytes, ...]:
+        """The Accept header, which may come in several parts."""
+        return tuple([value for name, value in self._raw if name == b"accept"])
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -101,17 +107,17 @@ async def asked(head: Head, receive: Receive) -> Asked:
         if head.headers.get(b"content-encoding", b"identity") != b"identity":
             raise RefusedError(415, "The body must not be compressed.")
         given = _parsed(await _body(receive), "The body")
-    if not isinstance(given, dict):
+    if given.__class__ is not dict:
         batched = " Batches are not answered: send one operation." if isinstance(given, list) else ""
         raise RefusedError(400, f"The body must be a JSON object.{batched}")
-    members = cast("dict[str, Any]", given)
-    query = members.get("query")
+    query, *others = map(given.get, ("query", "operationName", "variables", "extensions"))
     if not isinstance(query, str) or not query:
         raise RefusedError(400, "`query` must be a string: the GraphQL document.")
-    for name, types, what in _MEMBERS:
-        if not isinstance(members.get(name), types):
+    for value, (name, types, what) in zip(others, _MEMBERS, strict=True):
+        if value.__class__ not in types:
             raise RefusedError(400, f"`{name}` must be {what} or null.")
-    return Asked(query, members.get("operationName") or None, members.get("variables"), members.get("extensions"))
+    operation_name, variables, extensions = others
+    return Asked(query, operation_name or None, variables, extensions)
 
 
 _MEMBERS = (
@@ -123,13 +129,17 @@ _MEMBERS = (
 
 async def _body(receive: Receive) -> bytes:
     parts: list[bytes] = []
-    while True:
+    is_whole = False
+    while not is_whole:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        part: bytes = message.get("body", b"")
+        is_whole = not message.get("more_body", False)
+        if is_whole and not parts:
+            return part
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _parsed(text: str | bytes, what: str) -> Any:
@@ -198,11 +208,12 @@ def accepted(headers: Iterable[str]) -> Iterator[tuple[str, float]]:
 
 def response_to(result: ExecutionResult, media_type: str) -> JsonResponse:
     """The response to an operation that was executed, or that could not be."""
-    errors = result.errors or []
+    if not result.errors:
+        return JsonResponse({"data": result.data}, 200, media_type)
     status = 200
     if not _was_executed(result):
         # The older media type says so with 200: its clients take anything else for a proxy's.
-        internal = any((error.extensions or {}).get("code") == INTERNAL for error in errors)
+        internal = any((error.extensions or {}).get("code") == INTERNAL for error in result.errors)
         status = 500 if internal else 400 if media_type == GRAPHQL_JSON else 200
     return JsonResponse(body_of(result), status, media_type)
 
@@ -251,8 +262,8 @@ class JsonResponse:
             (b"content-length", b"%d" % len(self.body)),
             *_ALWAYS,
         ]
-        for name, value in (headers or {}).items():
-            self.headers.append((name.lower().encode(), value.encode()))
+        if headers:
+            self.headers += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Send it."""

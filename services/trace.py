@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SpanKind",
+    "begun",
     "current_trace_id",
     "current_work",
     "failed",
@@ -127,6 +128,11 @@ def operation_span(kind: str | None, name: str | None) -> AbstractContextManager
 def opened(caller: Caller | None) -> None:
     """Begin what is no request by itself: a WebSocket, whose operations are."""
     _opened_by.set((caller,))
+    begun(caller)
+
+
+def begun(caller: Caller | None) -> None:
+    """Begin a trace, or go on with that of a caller, where no spans are made of it."""
     current_trace_id.set(caller[0] if caller else new_trace_id())
 
 
@@ -136,7 +142,7 @@ def received(
     """Begin the trace of a request, under the span of its caller if it names one."""
     tracer = _Tracing.tracer
     if tracer is None:
-        current_trace_id.set(caller[0] if caller else new_trace_id())
+        begun(caller)
         return _NO_SPAN
     return _received(tracer, name, caller, attributes)
 

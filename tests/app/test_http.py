@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
-from app.asgi import create_app
-from app.auth import SESSION_COOKIE, Tokens
-from app.middleware import SECURITY_HEADERS, is_same_host
+from app.asgi import create_app, rules_of
+from app.auth import SESSION_COOKIE, Authentication, Tokens
+from app.middleware import SECURITY_HEADERS, Door, is_same_host
 from app.secrets import secret_keys
 from app.settings import Settings
 from db.records import Role
@@ -172,6 +173,25 @@ async def test_what_an_allowed_origin_is_answered_may_be_read_there(settings: Se
     assert allowed.headers["access-control-expose-headers"] == "x-trace-id"
     assert "access-control-allow-origin" not in foreign.headers
     assert {answer.headers["vary"] for answer in (allowed, foreign, none)} == {"Origin"}
+
+
+@pytest.mark.parametrize("origin", ["https://pages.test", None])
+async def test_what_an_answer_says_several_times_stays(settings: Settings, origin: str | None) -> None:
+    own = settings.model_copy(update={"allowed_origins": ("https://pages.test",)})
+    answer = PlainTextResponse("ok", headers={"vary": "Cookie", "x-frame-options": "SAMEORIGIN"})
+    answer.raw_headers += [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"vary", b"Accept")]
+    door = Door(answer, rules_of(own, Authentication(Tokens.of(secret_keys(own)))))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door), base_url="http://x") as http:
+        got = await http.get("/nowhere", headers={"origin": origin} if origin else {})
+
+    assert got.headers.get_list("set-cookie") == ["a=1", "b=2"]
+    assert got.headers.get_list("vary") == ["Cookie, Accept, Origin"]
+    assert {name: got.headers.get(name) for name in SECURITY_HEADERS} == {
+        **SECURITY_HEADERS,
+        "x-frame-options": "SAMEORIGIN",
+    }
+    assert got.headers.get("access-control-allow-origin") == origin
+    assert len(got.headers["x-trace-id"]) == 32
 
 
 @pytest.mark.parametrize("path", ["/graphql?query={viewer{id}}", "/api/jobs/job_1"])
