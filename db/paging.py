@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     Text,
     and_,
+    any_,
     bindparam,
     column,
     func,
@@ -253,8 +254,7 @@ async def counts_of_parents(
         return [await count_of_list(tx, table, _of_one(listing, parent, *parent_ids))]
 
     def build() -> Select[Any, int]:
-        wanted = select(ids_parameter(postgresql=tx.postgresql).c.value)
-        statement = listing.build(table).where(table.c[parent].in_(wanted))
+        statement = listing.build(table).where(_is_wanted(table.c[parent], postgresql=tx.postgresql))
         return statement.with_only_columns(table.c[parent], func.count().label("rows")).group_by(table.c[parent])
 
     shape = None if listing.shape is None else ("counts", table.name, listing.shape, parent)
@@ -283,7 +283,7 @@ async def by_ids(
         return [await _by_id(tx, table, _of_one(listing, "id", *ids), record)]
 
     def build() -> Select[Any]:
-        return listing.build(table).where(table.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value)))
+        return listing.build(table).where(_is_wanted(table.c.id, postgresql=tx.postgresql))
 
     shape = None if listing.shape is None else ("ids", table.name, listing.shape)
     statement = prepared(tx, shape, build, named=listing.named)
@@ -300,7 +300,7 @@ async def _by_id(tx: Transaction, table: Table, listing: Listing, record: Callab
 
 
 def _of_one(listing: Listing, column: str, id_: str) -> Listing:
-    """What of a list has one id in a column; PostgreSQL finds it in half the time that a list of one takes."""
+    """What of a list has one id in a column; PostgreSQL takes a third less for it than for a list of one id."""
 
     def build(table: FromClause) -> Select[Any]:
         return listing.build(table).where(table.c[column] == bindparam("key", type_=Id))
@@ -318,6 +318,14 @@ def id_values(tx: Transaction, ids: Sequence[str]) -> list[str] | str:
     """A list of ids, as the value of `ids_parameter`."""
     ids = list(filter(_may_be_id, ids))
     return ids if tx.postgresql else json.dumps(ids)
+
+
+def _is_wanted(item: ColumnElement[str], *, postgresql: bool) -> ColumnElement[bool]:
+    """Whether a column has one of the parameter `ids`."""
+    if postgresql:
+        # Half of what a join with them takes.
+        return item == any_(bindparam("ids", type_=_IDS))
+    return item.in_(select(ids_parameter(postgresql=False).c.value))
 
 
 def ids_parameter(*, postgresql: bool) -> TableValuedAlias:

@@ -125,6 +125,17 @@ def tell(source: Any, text: str, arguments: Sequence[Any]) -> None:
 _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, ConnectionError)
 
 
+# How PostgreSQL plans what is only read.
+_PLANNING = {
+    # What is built once is planned once. By itself PostgreSQL plans anew each time where it takes a list of ids for
+    # longer than it mostly is, which takes it longer than reading them.
+    "plan_cache_mode": "force_generic_plan",
+    # Disks do not turn any more. As if they did, it reads all of a job's log and sorts it for the first page, which an
+    # index has in order.
+    "random_page_cost": "1.1",
+}
+
+
 class Lines:
     """Connections for statements that only read; at most so many."""
 
@@ -175,9 +186,7 @@ class Lines:
         known: dict[str, Any] = dict(options)
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"):
             known.pop(name, None)
-        # What is built once is planned once. By itself PostgreSQL plans anew each time where it takes a list of ids for
-        # longer than it mostly is, which takes it longer than reading them.
-        known["server_settings"] = {**known.get("server_settings", {}), "plan_cache_mode": "force_generic_plan"}
+        known["server_settings"] = {**known.get("server_settings", {}), **_PLANNING}
         line: asyncpg.Connection[Any] = await asyncpg.connect(**known)
         return line
 

@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from db import executions, jobs, paging
-from db.records import EVERYTHING, JobFilter, JobOrderField, OrderDirection, Page
+from db import executions, jobs, logs, paging
+from db.records import EVERYTHING, WHOLE_ENTRY, JobFilter, JobLogFilter, JobOrderField, OrderDirection, Page
 from db.session import Database
 from tests.db.making import make_job, make_queued
+from tests.db.test_paging import fill
 
 _PLANNED = """
 SELECT sum(custom_plans), sum(generic_plans) FROM pg_prepared_statements
@@ -35,6 +36,28 @@ async def test_a_read_is_planned_once_whatever_it_is_given(postgresql_url: str) 
     await database.close()
 
     assert (anew, kept) == (0, 24)
+
+
+async def test_the_first_page_of_a_log_is_read_without_the_rest_of_it(postgresql_url: str) -> None:
+    database = Database.open(postgresql_url)
+    async with database.begin() as tx:
+        await fill(tx)
+        await tx.connection.exec_driver_sql("ANALYZE job_logs")
+    async with database.read() as tx:
+        for ids in (["job_1"], ["job_1", "job_2"]):
+            await logs.of_jobs(tx, EVERYTHING, ids, JobLogFilter(), Page(20), WHOLE_ENTRY)
+    (line,) = cast("Any", database)._lines._free  # noqa: SLF001
+    texts = [row[0] for row in await line.fetch("SELECT statement FROM pg_prepared_statements")]
+    plans: list[str] = []
+    for number, statement in enumerate(text for text in texts if "FROM job_logs" in text):
+        await line.execute(f"PREPARE known_{number} AS {statement}")
+        plans += ["\n".join(row[0] for row in await line.fetch(f"EXPLAIN EXECUTE known_{number} (NULL)"))]
+    await database.close()
+
+    assert len(plans) == 2
+    for plan in plans:
+        assert "Index Scan using ix_job_logs_job" in plan, plan
+        assert "Sort" not in plan, plan
 
 
 async def plan_of(database: Database, shape: str, parameters: int) -> str:
