@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from graphql import (
@@ -37,6 +37,13 @@ Where the selection set is that of an object's field, path and index are those o
 
 Suffix: TypeAlias = tuple[tuple[str, str], ...]
 """Steps of a path: for each the field's key in the answer and the name of the type that it is of."""
+
+RunItems: TypeAlias = "Callable[[Flight, Sequence[Any], Path, Bound | None, list[Any], PutItem], None]"
+"""A selection set for the items of a list: flight, sources, path of the list, bound, what has been made, and what
+completes an item of an unexpected class."""
+
+PutItem: TypeAlias = "Callable[[Flight, Any, Path, int, list[Any], Bound | None], None]"
+"""Completes an item and puts it into its place: flight, value, path and index, list, bound."""
 
 # Makes a named tuple in half the time that calling its class takes.
 _new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
@@ -337,19 +344,14 @@ class RunField(FieldPlan):
         inner_bound = (container, self.key, self, path, index) if self.nullable else bound
         objects = self.objects
         done: list[Any] = []
-        record = objects.record
         if value:
             at = self.path(path, index)
             if objects.nullable:
                 for position, item in enumerate(value):
                     objects.put_nullable(flight, item, at, position, done, inner_bound)
             else:
-                run = objects.run or objects.make()
-                for position, item in enumerate(value):
-                    if item.__class__ is record or (objects.takes_any and is_plain(item)):
-                        done.append(run(flight, item, at, position, inner_bound))
-                    else:
-                        objects.put_slowly(flight, item, at, position, done, inner_bound)
+                loop = objects.loop or objects.make_loop()
+                loop(flight, value, at, inner_bound, done, objects.put_slowly)
         container[self.key] = done
 
 
@@ -432,7 +434,7 @@ class KeyedField(RunField):
 class Objects:
     """What a field has of an object type: one object, or a list of them."""
 
-    __slots__ = ("field", "item_type", "nullable", "record", "run", "suffix", "takes_any", "type")
+    __slots__ = ("field", "item_type", "loop", "nullable", "record", "run", "suffix", "takes_any", "type")
 
     def __init__(self, field: RunField, type_: GraphQLObjectType, suffix: Suffix) -> None:
         self.field = field
@@ -444,11 +446,17 @@ class Objects:
         self.record = field.variant.record(type_)
         self.takes_any = type_.is_type_of is None
         self.run: Run | None = None
+        self.loop: RunItems | None = None
 
     def make(self) -> Run:
         """Compile the selection set below, once there is something to execute it on."""
         self.run = self.field.variant.selection(self.type, self.field.details, self.suffix)
         return self.run
+
+    def make_loop(self) -> RunItems:
+        """Compile it for the items of lists."""
+        self.loop = self.field.variant.loop(self.type, self.field.details)
+        return self.loop
 
     def put_slowly(self, flight: Flight, item: Any, at: Path, index: int, done: list[Any], bound: Bound | None) -> None:
         """Complete an item as graphql-core does."""

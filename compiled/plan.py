@@ -22,8 +22,8 @@ from graphql.execution.values import VariableValues, get_argument_values
 from graphql.language import DirectiveNode
 
 from compiled.bindings import Bindings, Call, OfSource, Reading
-from compiled.fields import FieldPlan, Run, Suffix
-from compiled.selection import compile_selection
+from compiled.fields import FieldPlan, Run, RunItems, Suffix
+from compiled.selection import compile_loop, compile_selection
 
 _KEPT_OPERATIONS = 500
 # Of one operation, by the values of the variables that its @skip and @include read: for each a way to execute it.
@@ -93,6 +93,10 @@ class Variant:
         if run is None:
             run = self._runs[key] = compile_selection(self, type_, self.collect(type_, details), suffix)
         return run
+
+    def loop(self, type_: GraphQLObjectType, details: list[FieldDetails]) -> RunItems:
+        """Return the function of what is selected on the items of a list, whose field is at a place in the document."""
+        return compile_loop(self, type_, self.collect(type_, details))
 
     def record(self, type_: GraphQLObjectType) -> type | None:
         """Return the class whose instances are of the type, where the bindings know one."""

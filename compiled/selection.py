@@ -41,6 +41,7 @@ from compiled.fields import (
     Leaf,
     Run,
     RunField,
+    RunItems,
     Suffix,
     failed,
     is_float,
@@ -98,7 +99,30 @@ class _Writer:
     def function(self, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]]) -> Run:
         """Write and compile the function of a selection set."""
         self.write(0, "def run(flight, source, path, index, bound):")
-        self.write(1, "waiting = None")
+        self.body(1, type_, grouped)
+        self.write(1, "return d0")
+        run: Run = self.compiled(type_)
+        return run
+
+    def loop(self, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]]) -> RunItems:
+        """Write and compile the function that does it for each item of a list."""
+        record = self.variant.record(type_)
+        if type_.is_type_of is None:
+            other = "source.__class__ not in PLAIN and not is_plain(source)"
+        else:
+            other = f"source.__class__ is not {self.name('R', record)}"
+        self.write(0, "def run(flight, sources, path, bound, done, slowly):")
+        self.write(1, "for index, source in enumerate(sources):")
+        self.write(2, f"if {other}:")
+        self.write(3, "slowly(flight, source, path, index, done, bound)", "continue")
+        self.body(2, type_, grouped)
+        self.write(2, "done.append(d0)")
+        run: RunItems = self.compiled(type_)
+        return run
+
+    def body(self, depth: int, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]]) -> None:
+        """Write what makes the dict of a source."""
+        self.write(depth, "waiting = None")
         header = len(self.lines)
         self.places.append(_Place("d0", None))
         parts: list[str] = []
@@ -107,44 +131,43 @@ class _Writer:
             definition = self.variant.schema.get_field(type_, details[0].node.name.value)
             if definition is None:
                 continue
-            expression = self.inline(1, 0, "source", self.plan(type_, key, details, definition, self.suffix))
+            expression = self.inline(depth, 0, "source", self.plan(type_, key, details, definition, self.suffix))
             if expression is None:
                 if not begun:
-                    self.write(1, f"d0 = {{{', '.join(parts)}}}")
+                    self.write(depth, f"d0 = {{{', '.join(parts)}}}")
                     begun = True
-                self.run(self.runs(type_, key, details, definition))
+                self.run(depth, self.runs(type_, key, details, definition))
             elif begun:
-                self.write(1, f"d0[{key!r}] = {expression}")
+                self.write(depth, f"d0[{key!r}] = {expression}")
             else:
                 parts.append(f"{key!r}: {expression}")
         if not begun:
-            self.write(1, f"d0 = {{{', '.join(parts)}}}")
+            self.write(depth, f"d0 = {{{', '.join(parts)}}}")
         # An error on the way to an inner object leaves its dict unmade.
-        self.lines[header:header] = [f"    {place.variable} = None" for place in self.places[1:]]
-        self.write(1, "if waiting is not None:")
+        self.lines[header:header] = ["    " * depth + f"{place.variable} = None" for place in self.places[1:]]
+        self.write(depth, "if waiting is not None:")
         containers = ", ".join(place.variable for place in self.places)
-        self.write(2, f"place(waiting, ({containers},), PLACES, path, index, bound)")
-        self.write(1, "return d0")
-        return self.compiled(type_)
+        self.write(depth + 1, f"place(waiting, ({containers},), PLACES, path, index, bound)")
 
-    def run(self, plan: FieldPlan) -> None:
+    def run(self, depth: int, plan: FieldPlan) -> None:
         """Write a field that is not written inline."""
         name = self.name("F", plan)
         run = f"{name}.run(flight, source, d0, path, index, bound)"
         if not isinstance(plan, KeyedField):
-            self.write(1, run)
+            self.write(depth, run)
             return
         key = self.value()
-        self.write(1, "try:")
-        self.write(2, f"{key} = source.{plan.source_key}")
-        self.write(1, "except Exception:")
-        self.write(2, f"{key} = None")
-        self.write(1, f"if {key}.__class__ is str and {name} in flight.readable:")
-        self.write(2, f"d0[{plan.key!r}] = None", f"flight.new.append(({name}, {key}, d0, path, index, bound))")
-        self.write(1, "else:")
-        self.write(2, run)
+        self.write(depth, "try:")
+        self.write(depth + 1, f"{key} = source.{plan.source_key}")
+        self.write(depth, "except Exception:")
+        self.write(depth + 1, f"{key} = None")
+        self.write(depth, f"if {key}.__class__ is str and {name} in flight.readable:")
+        self.write(depth + 1, f"d0[{plan.key!r}] = None")
+        self.write(depth + 1, f"flight.new.append(({name}, {key}, d0, path, index, bound))")
+        self.write(depth, "else:")
+        self.write(depth + 1, run)
 
-    def compiled(self, type_: GraphQLObjectType) -> Run:
+    def compiled(self, type_: GraphQLObjectType) -> Any:
         known: dict[str, Any] = {
             "PLAIN": PLAIN,
             "PLACES": self.places,
@@ -158,8 +181,7 @@ class _Writer:
         }
         source = "\n".join(self.lines)
         exec(compile(source, f"<selection on {type_.name}>", "exec"), known)  # noqa: S102  (names and keys are literals)
-        run: Run = known["run"]
-        return run
+        return known["run"]
 
     def runs(
         self, type_: GraphQLObjectType, key: str, details: list[FieldDetails], definition: GraphQLField
@@ -321,3 +343,8 @@ def compile_selection(
 ) -> Run:
     """Compile a selection set on a type, see `Variant.selection`."""
     return _Writer(variant, suffix).function(type_, grouped)
+
+
+def compile_loop(variant: Variant, type_: GraphQLObjectType, grouped: Mapping[str, list[FieldDetails]]) -> RunItems:
+    """Compile a selection set on a type for the items of lists."""
+    return _Writer(variant, ()).loop(type_, grouped)
