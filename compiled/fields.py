@@ -83,6 +83,7 @@ class FieldPlan:
         "parent",
         "suffix",
         "type",
+        "variables",
         "variant",
     )
 
@@ -102,7 +103,9 @@ class FieldPlan:
         self.nodes = [item.node for item in details]
         self.definition = definition
         self.constants: Mapping[str, Any] | None = None
-        """The coerced arguments, where they are the same in each execution."""
+        """The coerced arguments that are the same in each execution, once they are known."""
+        self.variables: list[tuple[str, str]] = []
+        """Beside those: an argument and the variable that it has the value of."""
         type_ = cast("Any", definition).type
         self.type = type_
         self.nullable = not isinstance(type_, GraphQLNonNull)

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
@@ -129,13 +130,33 @@ class Variant:
     def _arguments(executor: Any, field: FieldPlan) -> Mapping[str, Any]:
         """The coerced arguments of a field; what is written in the document is kept, where nobody can change it."""
         if field.constants is not None:
-            return field.constants
+            if not field.variables:
+                return field.constants
+            coerced = executor.variable_values.coerced
+            values = {name: coerced.get(variable) for name, variable in field.variables}
+            # A variable that has no value, or null, is for graphql-core to make something of.
+            if None not in values.values():
+                return {**field.constants, **values}
         node = field.nodes[0]
         found = get_argument_values(field.definition, node, executor.variable_values, None, executor.hide_suggestions)
-        written = all(item.value.kind in _PLAIN_LITERALS for item in node.arguments or ())
-        if written and all(value.__class__ in _UNCHANGEABLE for value in found.values()):
-            field.constants = found
+        if field.constants is None:
+            _keep_arguments(field, node, found)
         return found
+
+
+def _keep_arguments(field: FieldPlan, node: FieldNode, found: Mapping[str, Any]) -> None:
+    """Keep what is the same in each execution of a field's coerced arguments, where that is plain to see."""
+    variables: list[tuple[str, str]] = []
+    for item in node.arguments or ():
+        if isinstance(item.value, VariableNode):
+            name = item.name.value
+            variables.append((field.definition.args[name].out_name or name, item.value.name.value))
+        elif item.value.kind not in _PLAIN_LITERALS:
+            return
+    names = {name for name, _ in variables}
+    constants = {name: value for name, value in found.items() if name not in names}
+    if all(value.__class__ in _UNCHANGEABLE for value in constants.values()):
+        field.constants, field.variables = constants, variables
 
 
 class Operation:

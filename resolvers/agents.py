@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 
 import strawberry
@@ -18,9 +19,9 @@ from services import cursors
 from services.agents import AgentResult, change_cursor_of, change_position, cursor_of, position
 
 
-async def agent(info: Info, id: strawberry.ID) -> Agent | None:
+def agent(info: Info, id: strawberry.ID) -> Awaitable[Agent | None]:
     """One agent that the viewer may see."""
-    return await info.context.services.agents.get(info.context.require_viewer(), id)
+    return info.context.services.agents.get(info.context.require_viewer(), id)
 
 
 async def agents(

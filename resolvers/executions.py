@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 
 import strawberry
@@ -27,10 +28,10 @@ from services.jobs import JobResult
 from services.large_values import beside_the_loop, is_large
 
 
-async def execution(info: Info, id: strawberry.ID) -> Execution | None:
+def execution(info: Info, id: strawberry.ID) -> Awaitable[Execution | None] | None:
     """One execution that the viewer may see."""
     viewer, service = info.context.require_viewer(), info.context.services.executions
-    return await info.context.load(partial(service.get_many, viewer), id) if ids.is_id(ids.EXECUTION, id) else None
+    return info.context.load(partial(service.get_many, viewer), id) if ids.is_id(ids.EXECUTION, id) else None
 
 
 async def execution_preview(info: Info, job_id: strawberry.ID) -> ExecutionPreview | None:

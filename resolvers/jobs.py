@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,9 +39,9 @@ class StatusCount:
     count: int
 
 
-async def job(info: Info, id: strawberry.ID) -> Job | None:
+def job(info: Info, id: strawberry.ID) -> Awaitable[Job | None]:
     """One job that the viewer may see."""
-    return await info.context.services.jobs.get(info.context.require_viewer(), id)
+    return info.context.services.jobs.get(info.context.require_viewer(), id)
 
 
 async def jobs(
