@@ -119,8 +119,8 @@ async def calls_of(query: str, jobs: int, logs: int, *, compiled: bool = True) -
     ("what", "query", "jobs", "logs", "budget"),
     [
         ("nothing", "{ __typename }", 0, 0, 50),  # 46
-        ("a page of logs", LOGS, 50, 20, 19_800),  # 17,935: some 18 for each of 1,000 rows
-        ("a page of jobs", ROWS, 50, 0, 1_590),  # 1,432: some 29 for each of 50 rows, of which two fields are awaited
+        ("a page of logs", LOGS, 50, 20, 17_400),  # 15,834: some 16 for each of 1,000 rows
+        ("a page of jobs", ROWS, 50, 0, 1_530),  # 1,383: some 28 for each of 50 rows, of which two fields are awaited
     ],
 )
 async def test_an_answer_takes_no_more_calls_than_it_did(
