@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 import orjson
 import uvicorn
 
+from app.protocol import HttpProtocol
 from services.redaction import Credentials, blank_in_use
 from services.trace import current_trace_id, current_work
 
@@ -128,6 +129,7 @@ def server_for(app: Starlette, drain: Drain, settings: Settings) -> Server:
     """Make the server; it listens on the sockets that its `serve` is given."""
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         # One frame of a WebSocket is a request like any other.
         ws_max_size=settings.request_bytes,
         # What is left then are streams without an end, and readers that do not read.
