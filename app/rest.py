@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+import orjson
 from graphql import GraphQLError, GraphQLInputObjectType, build_schema
 from graphql.utilities import validate_input_value  # pyright: ignore[reportUnknownVariableType]
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,7 +19,7 @@ from app.middleware import problem, unauthenticated
 from db.records import JobStatus
 from resolvers.context import Context, Services
 from schema.errors import INTERNAL, INVALID_INPUT
-from schema.scalars import serialize_datetime
+from schema.scalars import datetime_text, written
 from services.refusals import ErrorCode, Refusal, invalid, not_found
 from services.strict_json import InvalidJsonError, canonical, parse
 
@@ -172,7 +173,9 @@ class Rest:
             DOCUMENT, variables, Context(self.services(), viewer), operation_name=operation
         )
         if not result.errors:
-            return cast("dict[str, Any]", result.data)
+            # As JSON has it: scalars leave some of that to whoever writes an answer.
+            data: dict[str, Any] = orjson.loads(written(result.data))
+            return data
         error = result.errors[0]
         code = str((error.extensions or {}).get("code", INTERNAL))
         if code == INVALID_INPUT:
@@ -193,7 +196,7 @@ def refused(refusal: Refusal) -> JSONResponse:
                 "code": refusal.code.name,
                 "message": refusal.message,
                 "path": None if refusal.path is None else list(refusal.path),
-                "retryAt": None if refusal.retry_at is None else serialize_datetime(refusal.retry_at),
+                "retryAt": None if refusal.retry_at is None else datetime_text(refusal.retry_at),
             }
         ]
     )
@@ -215,7 +218,7 @@ def log_object(entry: JobLog) -> dict[str, Any]:
         "jobId": entry.job_id,
         "execution": None if entry.execution_id is None else {"id": entry.execution_id},
         "attempt": entry.attempt,
-        "timestamp": serialize_datetime(entry.timestamp),
+        "timestamp": datetime_text(entry.timestamp),
         "type": entry.type.name,
         "status": entry.status.name,
         "message": entry.message,

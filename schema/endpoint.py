@@ -49,6 +49,7 @@ from schema.http import (
     refusal_of,
     response_to,
 )
+from schema.scalars import written
 from schema.sharing import Answer
 from services.strict_json import InvalidJsonError, parse
 from services.trace import makes_spans, operation_span
@@ -391,7 +392,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
 
     def encode_json(self, data: object) -> str:
         """Write a message. A str, because bytes would make WebSocket frames binary."""
-        return orjson.dumps(data).decode()
+        return written(data).decode()
 
     def decode_json(self, data: str | bytes) -> object:
         """Read a WebSocket message strictly. Raises JSONDecodeError, of which Strawberry makes a 4400."""

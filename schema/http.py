@@ -8,7 +8,6 @@ from email.message import Message
 from functools import lru_cache
 from typing import Any, Self
 
-import orjson
 from graphql import GraphQLError
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect, HTTPConnection
@@ -16,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from strawberry.types.execution import ExecutionResult
 
 from schema.errors import BAD_REQUEST, INTERNAL
+from schema.scalars import written
 from services.strict_json import InvalidJsonError, parse
 
 JSON = "application/json"
@@ -255,7 +255,7 @@ class JsonResponse:
     def __init__(
         self, body: Mapping[str, Any], status: int, media_type: str | None, headers: Mapping[str, str] | None = None
     ) -> None:
-        self.body = orjson.dumps(body)
+        self.body = written(body)
         self.status = status
         self.headers = [
             _GRAPHQL_JSON_TYPE if media_type == GRAPHQL_JSON else _JSON_TYPE,

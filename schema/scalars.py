@@ -1,4 +1,4 @@
-"""The two scalars of our own: JSON and DateTime."""
+"""The two scalars of our own, JSON and DateTime, and how answers that have them are written."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ from strawberry.types.scalar import ScalarDefinition
 
 from db.records import JsonValue, StoredJson
 from services.strict_json import InvalidJsonError, check, parse
+
+
+def written(answer: object) -> bytes:
+    """Write an answer as JSON, with what the scalars leave to this."""
+    return orjson.dumps(answer, None, orjson.OPT_UTC_Z)
+
 
 # ------------------------------------------------------------------------------------------------------------ JSON
 
@@ -86,7 +92,12 @@ _RFC_3339 = re.compile(
 )
 
 
-def serialize_datetime(value: datetime) -> str:
+def serialize_datetime(value: datetime) -> datetime | str:
+    """Leave a time to `written`, which writes it as `datetime_text` does, but for six digits that are zeros."""
+    return value if value.tzinfo is UTC and value.microsecond else datetime_text(value)
+
+
+def datetime_text(value: datetime) -> str:
     """Write an aware time in UTC, always with microseconds: texts then sort as the times do."""
     if value.tzinfo is not UTC:
         value = value.astimezone(UTC)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from weakref import WeakValueDictionary
 
-import orjson
 from graphql import GraphQLError
 from graphql.execution import Executor
 from strawberry.types.execution import ExecutionResult
 
+from schema.scalars import written
 from services.trace import current_trace_id, new_trace_id
 
 # Listeners are told an event within a moment; one that is later has it executed again.
@@ -109,7 +109,7 @@ class Answers:
         if result.errors:
             self._process(result.errors)
             return Answer(result.data, result.errors)
-        return Answer(result.data, None, None, orjson.dumps({"data": result.data}).decode())
+        return Answer(result.data, None, None, written({"data": result.data}).decode())
 
     def _end(self, made: _Made, result: Answer | Exception) -> None:
         if isinstance(result, Answer):

@@ -1,11 +1,11 @@
 """JSON and DateTime, on the way in and on the way out."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
 
-from schema.scalars import parse_datetime, serialize_datetime
+from schema.scalars import datetime_text, parse_datetime, serialize_datetime, written
 from tests.schema.conftest import Api
 from tests.schema.test_jobs_api import CREATE, IS_OK
 
@@ -114,8 +114,17 @@ async def test_a_time_that_is_no_moment_is_refused(api: Api, text: object) -> No
 def test_a_time_is_written_in_utc_whatever_its_zone() -> None:
     noon_in_lima = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=-5)))
 
-    assert serialize_datetime(noon_in_lima) == "2026-01-31T17:00:00.000000Z"
+    assert datetime_text(noon_in_lima) == "2026-01-31T17:00:00.000000Z"
     assert parse_datetime("2026-01-31T12:00:00.1234567-05:00") == noon_in_lima + timedelta(microseconds=123_456)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 100_000, 999_999])
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))], ids=str)
+def test_a_time_in_an_answer_is_written_like_any_other(microsecond: int, zone: tzinfo) -> None:
+    time = datetime(2026, 1, 31, 12, 0, 0, microsecond, tzinfo=zone)
+
+    assert written([serialize_datetime(time)]).decode() == f'["{datetime_text(time)}"]'
+    assert len(datetime_text(time)) == len("2026-01-31T17:00:00.000000Z")
 
 
 async def test_times_are_told_in_utc_and_taken_in_any_offset(api: Api) -> None:

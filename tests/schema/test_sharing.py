@@ -17,6 +17,7 @@ from db.records import JobLog
 from resolvers.context import Context, Services
 from schema.build import Schema, build_schema
 from schema.limits import Limits
+from schema.scalars import written
 from schema.sharing import Answer
 from services.jobs import Jobs
 from services.viewer import Viewer
@@ -84,7 +85,7 @@ class Scene:
                 body = {"data": result.data}
                 if result.errors:
                     body["errors"] = sorted((error.formatted for error in result.errors), key=str)
-                found.append((re.sub(rb'"traceId":"[^"]*"', b"", orjson.dumps(body)), False))
+                found.append((re.sub(rb'"traceId":"[^"]*"', b"", written(body)), False))
         return found
 
 
