@@ -47,7 +47,7 @@ from db.paging import (
     unread,
 )
 from db.prepared import given, new
-from db.records import Execution, ExecutionOutcome, ExecutionState, LiveExecutions, Run
+from db.records import WHOLE_EXECUTION, Execution, ExecutionOutcome, ExecutionState, LiveExecutions, Parts, Run
 from db.types import ByteText, Id, in_seconds, now
 
 N = TypeVar("N", int, float)
@@ -72,6 +72,8 @@ FIRST_FENCE = 1
 # Owns, in place of a process, what was handed to a workflow engine and is not being worked on just now.
 HANDED_OVER = "handed over"
 IN_ORDER = Key(("number",))
+# By these an execution is found and put in its place: read with whatever is asked for.
+PLACE = Parts({"id", "job_id", *IN_ORDER.names})
 _NOT_BEGUN: Mapping[str, Any] = {
     "takeovers": 0,
     "agent_tries": 0,
@@ -755,31 +757,35 @@ async def census(tx: Transaction) -> list[LiveExecutions]:
 # ------------------------------------------------------------------------------------------------------------ reads
 
 
-def _shown(table: FromClause) -> Select[Any]:
-    return unread(table, rows.SHOWN_COLUMNS)
+def _listed(scope: Scope, parts: Parts = PLACE) -> Listing:
+    def shown(table: FromClause) -> Select[Any]:
+        return unread(table, rows.columns(Execution, parts))
 
+    def owned(table: FromClause) -> Select[Any]:
+        owner = bindparam("owner", type_=ByteText)
+        of_owner = select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == owner)
+        return shown(table).where(of_owner.exists())
 
-def _owned(table: FromClause) -> Select[Any]:
-    owner = bindparam("owner", type_=ByteText)
-    return _shown(table).where(select(jobs.c.id).where(jobs.c.id == table.c.job_id, jobs.c.owner_id == owner).exists())
-
-
-def _listed(scope: Scope) -> Listing:
     if scope.owner_id is None:
-        return Listing(_shown, shape="all", named=False)
-    return Listing(_owned, {"owner": scope.owner_id}, "owned", named=False)
+        return Listing(shown, shape=("all", parts), named=False)
+    return Listing(owned, {"owner": scope.owner_id}, ("owned", parts), named=False)
 
 
-async def get_many(tx: Transaction, scope: Scope, execution_ids: Sequence[str]) -> list[Execution | None]:
+async def get_many(
+    tx: Transaction, scope: Scope, execution_ids: Sequence[str], parts: Parts = WHOLE_EXECUTION
+) -> list[Execution | None]:
     """Executions by id within the scope, in the order asked for."""
-    return await by_ids(tx, executions, _listed(scope), execution_ids, rows.shown_execution)
+    parts |= PLACE
+    return await by_ids(tx, executions, _listed(scope, parts), execution_ids, rows.reader(Execution, parts))
 
 
-async def of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str], page: Page) -> list[PageOf[Execution]]:
+async def of_jobs(
+    tx: Transaction, scope: Scope, job_ids: Sequence[str], page: Page, parts: Parts = WHOLE_EXECUTION
+) -> list[PageOf[Execution]]:
     """The same page of many jobs' executions, in the order of their numbers."""
-    return await pages_of_parents(
-        tx, executions, _listed(scope), "job_id", job_ids, IN_ORDER, page, rows.shown_execution
-    )
+    parts |= PLACE
+    listing, read = _listed(scope, parts), rows.reader(Execution, parts)
+    return await pages_of_parents(tx, executions, listing, "job_id", job_ids, IN_ORDER, page, read)
 
 
 async def count_of_jobs(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[int]:

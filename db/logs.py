@@ -33,13 +33,22 @@ from db.paging import (
     unread,
 )
 from db.prepared import given, new
-from db.records import WHOLE_ENTRY, WITHOUT_PAYLOAD, ExecutionState, JobLogFilter, JobLogType, Parts, PayloadState
+from db.records import (
+    WHOLE_ENTRY,
+    WITHOUT_PAYLOAD,
+    ExecutionState,
+    JobLog,
+    JobLogFilter,
+    JobLogType,
+    Parts,
+    PayloadState,
+)
 from db.types import BigId, ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.records import Job, JobLog, LogEntry, Page, PageOf, Scope
+    from db.records import Job, LogEntry, Page, PageOf, Scope
     from db.session import Transaction
 
 NO_FILTER = JobLogFilter()
@@ -92,13 +101,13 @@ async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:
         )
         .order_by(job_logs.c.seq)
     )
-    return list(map(rows.log_reader(WITHOUT_PAYLOAD), await tx.connection.execute(statement)))
+    return list(map(rows.reader(JobLog, WITHOUT_PAYLOAD), await tx.connection.execute(statement)))
 
 
 async def get_many(tx: Transaction, scope: Scope, log_ids: Sequence[str], parts: Parts) -> list[JobLog | None]:
     """Entries by id within the scope, in the order asked for."""
     parts |= {"id"}
-    return await by_ids(tx, job_logs, _listed(scope, NO_FILTER, parts), log_ids, rows.log_reader(parts))
+    return await by_ids(tx, job_logs, _listed(scope, NO_FILTER, parts), log_ids, rows.reader(JobLog, parts))
 
 
 async def payloads(tx: Transaction, scope: Scope, log_ids: Sequence[str]) -> list[Any]:
@@ -134,7 +143,7 @@ async def _of_parents(
     parts: Parts,
 ) -> list[PageOf[JobLog]]:
     parts |= {parent} | PLACE
-    listing, read = _listed(scope, wanted, parts), rows.log_reader(parts)
+    listing, read = _listed(scope, wanted, parts), rows.reader(JobLog, parts)
     return await pages_of_parents(tx, job_logs, listing, parent, parent_ids, OLDEST_FIRST, page, read)
 
 
@@ -153,7 +162,9 @@ async def count_of_executions(
 async def page(tx: Transaction, scope: Scope, wanted: JobLogFilter, page: Page, parts: Parts) -> PageOf[JobLog]:
     """Entries across jobs, oldest first."""
     parts |= PLACE
-    return await page_of_list(tx, job_logs, _listed(scope, wanted, parts), OLDEST_FIRST, page, rows.log_reader(parts))
+    return await page_of_list(
+        tx, job_logs, _listed(scope, wanted, parts), OLDEST_FIRST, page, rows.reader(JobLog, parts)
+    )
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobLogFilter) -> int:
@@ -194,7 +205,7 @@ async def after(
         return statement.order_by(job_logs.c.seq).limit(bindparam("size", type_=Integer()))
 
     statement = prepared(tx, ("after", payload, *given), build, named=False)
-    return list(map(rows.log_reader(parts), await tx.fetch(statement, {**given, "size": limit})))
+    return list(map(rows.reader(JobLog, parts), await tx.fetch(statement, {**given, "size": limit})))
 
 
 async def purgeable(tx: Transaction, older_than_seconds: float) -> int:
@@ -230,8 +241,8 @@ def _visible(table: FromClause, scope: Scope) -> ColumnElement[bool]:
 
 
 def _entries(table: FromClause, parts: Parts) -> Select[Any]:
-    """Entries as `rows.log_reader` reads them."""
-    return unread(table, rows.log_columns(parts))
+    """Entries as `rows.reader` reads them."""
+    return unread(table, rows.columns(JobLog, parts))
 
 
 def _listed(scope: Scope, wanted: JobLogFilter, parts: Parts = PLACE) -> Listing:

@@ -252,6 +252,46 @@ def notice(stored: Any) -> JobNotice | None:
     )
 
 
+Parts: TypeAlias = frozenset[str]
+"""What of records is read, by the names of their fields: thousands are on a page, and some of the fields are large."""
+
+
+class Partly:
+    """A record that has the parts which it was read with: any other raises AttributeError."""
+
+    __slots__ = ()
+
+    def read_parts(self) -> dict[str, Any]:
+        """The parts that it has, by their names."""
+        return {part: getattr(self, part) for part in parts_of(self.__class__) if hasattr(self, part)}
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both were read with the same parts, and say the same."""
+        if not isinstance(other, Partly) or other.__class__ is not self.__class__:
+            return NotImplemented
+        return self.read_parts() == other.read_parts()
+
+    def __hash__(self) -> int:
+        """Of what was read, where all of it has one."""
+        return hash(tuple(self.read_parts().items()))
+
+    def __repr__(self) -> str:
+        """Show what was read."""
+        parts = ", ".join(f"{part}={value!r}" for part, value in self.read_parts().items())
+        return f"{self.__class__.__name__}({parts})"
+
+
+def parts_of(record: type[Partly]) -> tuple[str, ...]:
+    """All the parts that a record may have."""
+    return tuple(part.name for part in fields(cast("Any", record)))
+
+
+@dataclass_transform(frozen_default=True)
+def _unchanging(record: type[R]) -> type[R]:
+    """A dataclass that the type checkers keep from being changed: to keep it so at run time doubles what it takes."""
+    return dataclass(slots=True, repr=False, eq=False)(record)
+
+
 class Job(NamedTuple):
     """A job as it stands.
 
@@ -313,8 +353,9 @@ class PinnedAgent:
     validator: str | None = None
 
 
-class Execution(NamedTuple):
-    """One press of Execute: what clients see of it. A tuple, like all that is listed by the page."""
+@_unchanging
+class Execution(Partly):
+    """One press of Execute: what clients see of it."""
 
     id: str
     job_id: str
@@ -337,6 +378,9 @@ class Execution(NamedTuple):
     def answer(self) -> JsonValue:
         """What the agent answered."""
         return read(self.kept_answer)
+
+
+WHOLE_EXECUTION = Parts(parts_of(Execution))
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,18 +470,9 @@ class LogEntry:
     payload_bytes: int = 0
 
 
-@dataclass_transform(frozen_default=True)
-def _unchanging(record: type[R]) -> type[R]:
-    """A dataclass that the type checkers keep from being changed: to keep it so at run time doubles what it takes."""
-    return dataclass(slots=True, repr=False, eq=False)(record)
-
-
 @_unchanging
-class JobLog:  # noqa: PLW1641  (its payload may be unhashable)
-    """One entry of a job's log. `seq` rises in commit order within a job; cursors are made of it.
-
-    It has the parts that it was read with, see Parts: any other raises AttributeError.
-    """
+class JobLog(Partly):
+    """One entry of a job's log. `seq` rises in commit order within a job; cursors are made of it."""
 
     id: str
     seq: int
@@ -465,24 +500,8 @@ class JobLog:  # noqa: PLW1641  (its payload may be unhashable)
         """What was sent or received, or what changed."""
         return read(self.kept_payload)
 
-    def read_parts(self) -> dict[str, Any]:
-        """The parts that it has, by their names."""
-        return {part: getattr(self, part) for part in LOG_PARTS if hasattr(self, part)}
 
-    def __eq__(self, other: object) -> bool:
-        """Whether both were read with the same parts, and say the same."""
-        return self.read_parts() == other.read_parts() if isinstance(other, JobLog) else NotImplemented
-
-    def __repr__(self) -> str:
-        """Show what was read."""
-        return f"JobLog({', '.join(f'{part}={value!r}' for part, value in self.read_parts().items())})"
-
-
-Parts: TypeAlias = frozenset[str]
-"""What of log entries is read, by the names of JobLog's fields: thousands are on a page, and payloads may be large."""
-
-LOG_PARTS = tuple(part.name for part in fields(cast("Any", JobLog)))
-WHOLE_ENTRY = Parts(LOG_PARTS)
+WHOLE_ENTRY = Parts(parts_of(JobLog))
 WITHOUT_PAYLOAD = WHOLE_ENTRY - {"kept_payload"}
 
 

@@ -13,6 +13,7 @@ from resolvers.context import Info
 from resolvers.inputs import CancelExecutionInput, ExecuteJobInput, RetryValidationInput
 from resolvers.keyed import Reading, keyed
 from resolvers.paging import Listed, listed
+from resolvers.parts import LISTED, parts
 from resolvers.rates import counted
 from services import cursors, ids
 from services.executions.comparison import CriterionComparison
@@ -56,7 +57,8 @@ def of_job(
     """A job's executions, in the order of their numbers."""
     viewer, service = info.context.require_viewer(), info.context.services.executions
     page = cursors.page(position, first, after, last, before)
-    return listed(info, partial(service.of_jobs, viewer, page=page), partial(service.count_of_jobs, viewer), cursor_of)
+    read = partial(service.of_jobs, viewer, page=page, parts=parts(info, Execution, *LISTED))
+    return listed(info, read, partial(service.count_of_jobs, viewer), cursor_of)
 
 
 # ------------------------------------------------------------------------------------------ fields of an execution

@@ -10,7 +10,7 @@ from functools import partial
 import strawberry
 
 from db import records
-from db.records import Agent, Execution, Job, JobStatus
+from db.records import WHOLE_EXECUTION, Agent, Execution, Job, JobStatus, Parts
 from resolvers.context import Info
 from resolvers.inputs import (
     AssignJobInput,
@@ -25,6 +25,7 @@ from resolvers.inputs import (
 from resolvers.keyed import Reading, keyed
 from resolvers.loaders import Read
 from resolvers.paging import Listed
+from resolvers.parts import parts
 from resolvers.rates import counted
 from services import cursors
 from services.jobs import JobResult, cursor_of, position
@@ -84,12 +85,12 @@ def agent(info: Info) -> Reading[Agent | None]:
 @keyed("latest_execution_id")
 def latest_execution(info: Info) -> Reading[Execution | None]:
     """The job's latest execution."""
-    return Reading(read_executions(info))
+    return Reading(read_executions(info, parts(info, Execution, ())))
 
 
-def read_executions(info: Info) -> Read[Execution | None]:
+def read_executions(info: Info, parts: Parts) -> Read[Execution | None]:
     """How executions are read by their ids."""
-    return partial(info.context.services.executions.get_many, info.context.require_viewer())
+    return partial(info.context.services.executions.get_many, info.context.require_viewer(), parts=parts)
 
 
 async def available_actions(root: Job, info: Info) -> list[JobAction]:
@@ -98,7 +99,11 @@ async def available_actions(root: Job, info: Info) -> list[JobAction]:
     # At once, so that both join what is read for the same level.
     load, agents = info.context.load, info.context.services.agents
     present_agent = None if root.agent_id is None else load(partial(agents.get_many), root.agent_id)
-    latest = None if root.latest_execution_id is None else load(read_executions(info), root.latest_execution_id)
+    latest = (
+        None
+        if root.latest_execution_id is None
+        else load(read_executions(info, WHOLE_EXECUTION), root.latest_execution_id)
+    )
     return service.available_actions(
         viewer,
         root,

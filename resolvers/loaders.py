@@ -20,7 +20,10 @@ _SETTLING_PASSES = 2
 
 
 class Read(Protocol[T_co]):
-    """A `functools.partial` of a service's method with all of its arguments but the keys, which must be hashable."""
+    """A `functools.partial` of a service's method with all of its arguments but the keys, which must be hashable.
+
+    Where it has `parts`, which say what of records is read, it may be called with others.
+    """
 
     @property
     def func(self) -> Callable[..., Any]: ...
@@ -36,21 +39,23 @@ class Read(Protocol[T_co]):
 class Batch:
     """One read that is about to be made, or was; equal keys share what was read."""
 
-    __slots__ = ("_begun", "_by", "_error", "_found", "_loaders", "_read", "arrival")
+    __slots__ = ("_begun", "_by", "_error", "_found", "_loaders", "_parts", "_read", "arrival")
 
     def __init__(self, loaders: Loaders, by: Hashable, read: Read[Any]) -> None:
         self._loaders = loaders
         self._by = by
-        self._read = read
+        self._read: Any = read
+        self._parts: frozenset[str] = frozenset()
         self._found: dict[str, Any] = {}
         self._error: Exception | None = None
         self.arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it has been read. It belongs to all who wait for it."""
         self._begun = False
 
-    def add(self, keys: Iterable[str]) -> None:
-        """Have these read too."""
+    def add(self, keys: Iterable[str], parts: frozenset[str]) -> None:
+        """Have these read too, with these parts."""
         self._found.update(dict.fromkeys(keys))
+        self._parts |= parts
 
     def found(self) -> Mapping[str, Any]:
         """What was read. Raises what reading it raised."""
@@ -70,7 +75,8 @@ class Batch:
         self._loaders.close(self._by)
         keys = list(self._found)
         try:
-            self._found = dict(zip(keys, await self._read(keys), strict=True))
+            read = self._read(keys, parts=self._parts) if self._parts else self._read(keys)
+            self._found = dict(zip(keys, await read, strict=True))
         except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to those who wait for it)
             self._error = error
         self.arrival.set_result(None)
@@ -108,7 +114,8 @@ class Loaders:
     def load(self, read: Read[Any], key: str, then: Callable[[str, Any], Any] | None = None) -> Loaded[Any]:
         """Return what `read(keys)` has for the key, in one call for all keys asked for at this level.
 
-        Reads with equal functions and arguments are one; `then` is what is made of the key and what was read.
+        Reads with equal functions and arguments are one, with all the parts that any of them asks for; `then` is what
+        is made of the key and what was read.
         """
         batch = self.join(read, (key,))
         batch.begin(at_once=False)
@@ -116,11 +123,13 @@ class Loaders:
 
     def join(self, read: Read[Any], keys: Iterable[str]) -> Batch:
         """Return the batch in which these keys will be read. Whoever joins sees to it that it is begun."""
-        by = (read.func, read.args, tuple(sorted(read.keywords.items())))
+        parts: frozenset[str] | None = read.keywords.get("parts")
+        others = sorted(argument for argument in read.keywords.items() if argument[0] != "parts")
+        by = (read.func, read.args, tuple(others), parts is None)
         batch = self._open.get(by)
         if batch is None:
             batch = self._open[by] = Batch(self, by, read)
-        batch.add(keys)
+        batch.add(keys, parts or frozenset())
         return batch
 
     def close(self, by: Hashable) -> None:

@@ -1,4 +1,4 @@
-"""Logs. Of an entry is read what is selected: there are thousands on a page, and a payload may be large."""
+"""Logs."""
 # ruff: noqa: A002  (names of the contract)
 
 from __future__ import annotations
@@ -6,14 +6,14 @@ from __future__ import annotations
 from functools import partial
 
 from db import records
-from db.records import Execution, JobLog, Parts
+from db.records import Execution, JobLog
 from resolvers.context import Info
 from resolvers.errors import ForbiddenError
 from resolvers.inputs import JobLogFilter
 from resolvers.jobs import read_executions
 from resolvers.keyed import Reading, keyed
 from resolvers.paging import Listed, listed
-from resolvers.selection import Path, selected
+from resolvers.parts import LISTED, parts
 from services import cursors
 
 
@@ -24,39 +24,6 @@ def cursor_of(entry: JobLog) -> str:
 
 def _wanted(filter: JobLogFilter | None) -> records.JobLogFilter:
     return filter.wanted() if filter else records.JobLogFilter()
-
-
-# Which part of an entry each of its fields is read from. Its place in the log is read in any case.
-_READ_FROM = {
-    "id": "id",
-    "jobId": "job_id",
-    "job": "job_id",
-    "execution": "execution_id",
-    "attempt": "attempt",
-    "timestamp": "timestamp",
-    "type": "type",
-    "status": "status",
-    "message": "message",
-    "actor": "actor",
-    "payload": "kept_payload",
-    "payloadState": "payload_state",
-    "payloadBytes": "payload_bytes",
-    "fromStatus": "from_status",
-    "toStatus": "to_status",
-    "httpStatus": "http_status",
-    "durationMs": "duration_ms",
-    "errorCode": "error_code",
-    "traceId": "trace_id",
-}
-
-
-def parts(info: Info, *paths: Path) -> Parts:
-    """The parts of log entries that are selected at these paths below the present field."""
-    return Parts(_READ_FROM[name] for name in selected(info, *paths) if name in _READ_FROM)
-
-
-def _listed_parts(info: Info) -> Parts:
-    return parts(info, ("nodes",), ("edges", "node"))
 
 
 @keyed("id")
@@ -71,7 +38,7 @@ def of_job(
     """A job's log."""
     viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
     page = cursors.page(cursors.log_position, first, after, last, before)
-    read = partial(service.of_jobs, viewer, wanted=wanted, page=page, parts=_listed_parts(info))
+    read = partial(service.of_jobs, viewer, wanted=wanted, page=page, parts=parts(info, JobLog, *LISTED))
     return listed(info, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursor_of)
 
 
@@ -87,7 +54,7 @@ def of_execution(
     """An execution's part of its job's log."""
     viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
     page = cursors.page(cursors.log_position, first, after, last, before)
-    read = partial(service.of_executions, viewer, wanted=wanted, page=page, parts=_listed_parts(info))
+    read = partial(service.of_executions, viewer, wanted=wanted, page=page, parts=parts(info, JobLog, *LISTED))
     return listed(info, read, partial(service.count_of_executions, viewer, wanted=wanted), cursor_of)
 
 
@@ -106,7 +73,7 @@ async def job_logs(
     wanted = _wanted(filter)
     page = cursors.page(cursors.log_position, first, after, last, before)
     return Listed(
-        await service.page(viewer, wanted, page, _listed_parts(info)),
+        await service.page(viewer, wanted, page, parts(info, JobLog, *LISTED)),
         cursor_of,
         partial(service.count, viewer, wanted),
     )
@@ -115,4 +82,4 @@ async def job_logs(
 @keyed("execution_id")
 def execution(info: Info) -> Reading[Execution | None]:
     """The execution that an entry is about."""
-    return Reading(read_executions(info))
+    return Reading(read_executions(info, parts(info, Execution, ())))

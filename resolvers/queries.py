@@ -10,7 +10,7 @@ import strawberry
 
 from db.records import Actor, Agent, Execution, Job, JobLog, Validation
 from resolvers.context import Info
-from resolvers.logs import parts
+from resolvers.parts import parts
 from services import ids
 
 
@@ -28,12 +28,13 @@ async def node(info: Info, id: strawberry.ID) -> Agent | Execution | Job | JobLo
         case ids.JOB:
             return await info.context.load(partial(services.jobs.get_many, viewer), id)
         case ids.EXECUTION:
-            return await info.context.load(partial(services.executions.get_many, viewer), id)
+            executions = partial(services.executions.get_many, viewer, parts=parts(info, Execution, ()))
+            return await info.context.load(executions, id)
         case ids.VALIDATION:
             return await info.context.load(partial(services.executions.validations, viewer), id)
         case ids.LOG:
-            read = partial(services.logs.get_many, viewer, parts=parts(info, ()))
-            return await info.context.load(read, id)
+            entries = partial(services.logs.get_many, viewer, parts=parts(info, JobLog, ()))
+            return await info.context.load(entries, id)
         case _:
             return None
 

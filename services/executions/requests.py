@@ -15,6 +15,7 @@ from db import jobs as job_rows
 from db import validations as validation_rows
 from db.records import (
     EVERYTHING,
+    WHOLE_EXECUTION,
     ExecutionOutcome,
     ExecutionState,
     JobStatus,
@@ -35,7 +36,19 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.records import Agent, Criterion, Execution, Job, JsonValue, LiveExecutions, Page, PageOf, Run, Validation
+    from db.records import (
+        Agent,
+        Criterion,
+        Execution,
+        Job,
+        JsonValue,
+        LiveExecutions,
+        Page,
+        PageOf,
+        Parts,
+        Run,
+        Validation,
+    )
     from db.session import Database, Transaction
     from services.agents import EndpointCheck
     from services.executions.comparison import CriterionComparison
@@ -466,15 +479,19 @@ class Executions:
 
     # -------------------------------------------------------------------------------------------------------- reading
 
-    async def get_many(self, viewer: Viewer, execution_ids: Sequence[str]) -> Sequence[Execution | None]:
+    async def get_many(
+        self, viewer: Viewer, execution_ids: Sequence[str], parts: Parts = WHOLE_EXECUTION
+    ) -> Sequence[Execution | None]:
         """Executions by id, in the order asked for; None for one that the viewer may not see."""
         async with self.database.read() as tx:
-            return await execution_rows.get_many(tx, viewer.scope, execution_ids)
+            return await execution_rows.get_many(tx, viewer.scope, execution_ids, parts)
 
-    async def of_jobs(self, viewer: Viewer, job_ids: Sequence[str], page: Page) -> Sequence[PageOf[Execution]]:
+    async def of_jobs(
+        self, viewer: Viewer, job_ids: Sequence[str], page: Page, parts: Parts = WHOLE_EXECUTION
+    ) -> Sequence[PageOf[Execution]]:
         """The same page of many jobs' executions."""
         async with self.database.read() as tx:
-            return await execution_rows.of_jobs(tx, viewer.scope, job_ids, page)
+            return await execution_rows.of_jobs(tx, viewer.scope, job_ids, page, parts)
 
     async def count_of_jobs(self, viewer: Viewer, job_ids: Sequence[str]) -> Sequence[int]:
         """How many executions each job has."""

@@ -337,7 +337,7 @@ class Steps:
                 )
         if errors:
             return None
-        answered = run.execution._replace(state=ExecutionState.VALIDATING, kept_answer=answer.value)
+        answered = replace(run.execution, state=ExecutionState.VALIDATING, kept_answer=answer.value)
         return replace(run, execution=answered, answered=True, agent_responded=True, validation_round=1)
 
     async def _output_errors(self, run: Run, answer: AgentAnswer) -> list[str]:

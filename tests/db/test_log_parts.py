@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from db import logs, paging, rows
 from db.records import (
     EVERYTHING,
-    LOG_PARTS,
     WHOLE_ENTRY,
     JobLog,
     JobLogFilter,
@@ -26,11 +25,12 @@ from db.records import (
     Parts,
     PayloadState,
     StoredJson,
+    parts_of,
 )
 from db.session import Database
 from tests.db.making import OWNER, make_agent, make_execution, make_job, make_log
 
-ANY_PARTS = st.frozensets(st.sampled_from(LOG_PARTS))
+ANY_PARTS = st.frozensets(st.sampled_from(parts_of(JobLog)))
 NO_FILTER = JobLogFilter()
 
 
@@ -103,15 +103,15 @@ async def test_parts_are_what_they_are_in_whole_entries(filled: Database, parts:
 
 
 def test_entries_know_what_they_have_not_been_read_with() -> None:
-    entry = rows.log_reader(Parts({"id", "seq", "kept_payload"}))(("log_1", 7, '{"a":1}'))
+    entry = rows.reader(JobLog, Parts({"id", "seq", "kept_payload"}))(("log_1", 7, '{"a":1}'))
 
     assert (entry.id, entry.seq, entry.payload, entry.kept_payload.__class__) == ("log_1", 7, {"a": 1}, StoredJson)
     assert repr(entry) == "JobLog(id='log_1', seq=7, kept_payload='{\"a\":1}')"
     with pytest.raises(AttributeError, match="message"):
         _ = entry.message
-    assert entry == rows.log_reader(Parts({"id", "seq", "kept_payload"}))(("log_1", 7, '{"a":1}'))
-    assert entry != rows.log_reader(Parts({"id", "seq"}))(("log_1", 7))
-    assert entry != rows.log_reader(Parts({"id", "seq", "message"}))(("log_1", 7, '{"a":1}'))
+    assert entry == rows.reader(JobLog, Parts({"id", "seq", "kept_payload"}))(("log_1", 7, '{"a":1}'))
+    assert entry != rows.reader(JobLog, Parts({"id", "seq"}))(("log_1", 7))
+    assert entry != rows.reader(JobLog, Parts({"id", "seq", "message"}))(("log_1", 7, '{"a":1}'))
 
 
 def test_a_whole_entry_has_every_field() -> None:
@@ -130,9 +130,8 @@ async def test_what_is_read_most_stays_built_whatever_else_clients_choose(
             await logs.get_many(tx, EVERYTHING, [], WHOLE_ENTRY)
             first = first or next(iter(kept.values()))
             await logs.get_many(
-                tx, EVERYTHING, [], Parts(part for bit, part in enumerate(LOG_PARTS) if number >> bit & 1)
+                tx, EVERYTHING, [], Parts(part for bit, part in enumerate(parts_of(JobLog)) if number >> bit & 1)
             )
             assert first in kept.values()
 
     assert len(kept) == 10
-    assert rows.log_reader.cache_info().maxsize == 200

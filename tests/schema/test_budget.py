@@ -92,7 +92,7 @@ class Rows:
 
     count_of_jobs = count
 
-    async def get_many(self, *given: Any) -> list[Agent | Execution]:
+    async def get_many(self, *given: Any, **_: object) -> list[Agent | Execution]:
         return [AGENT if id_ == AGENT.id else execution(id_) for id_ in given[-1]]
 
     @property

@@ -143,6 +143,47 @@ LISTS = {
 }
 
 
+OF_JOB = "query Q($job: ID!) { job(id: $job) { %s } }"
+EXECUTIONS: dict[str, tuple[str, Sequence[str | int]]] = {
+    "latestExecution { %s }": (OF_JOB, ["job", "latestExecution"]),
+    "executions { nodes { %s } }": (OF_JOB, ["job", "executions", "nodes", 0]),
+    "executions { edges { cursor node { %s } } }": (OF_JOB, ["job", "executions", "edges", 0, "node"]),
+    "logs(filter: {types: [AGENT_REQUEST]}) { nodes { execution { %s } } }": (
+        OF_JOB,
+        ["job", "logs", "nodes", 0, "execution"],
+    ),
+    "execution(id: $id) { %s }": ("query Q($id: ID!) { %s }", ["execution"]),
+    "node(id: $id) { ... on Execution { %s } }": ("query Q($id: ID!) { %s }", ["node"]),
+}
+
+
+@pytest.mark.parametrize("selection", EXECUTIONS)
+async def test_each_field_of_an_execution_says_the_same_alone(api: Api, selection: str) -> None:
+    job_id = await new_job(api, await new_agent(api))
+    await api.data(EXECUTE, input={"jobId": job_id})
+    latest = await api.data(OF_JOB % "latestExecution { id }", job=job_id)
+    around, path = EXECUTIONS[selection]
+    variables = {"job": job_id} if around == OF_JOB else {"id": latest["job"]["latestExecution"]["id"]}
+    fields = (await api.data('{ __type(name: "Execution") { fields { name } } }'))["__type"]["fields"]
+    below = {"job": "id", "agent": "id", "requestedBy": "id", "validation": "id", "comparison": "change"}
+    below |= {"validations": "totalCount nodes { id }", "logs": "totalCount nodes { id }"}
+    asked = {
+        name: f"{name} {{ {below[name]} }}" if name in below else name for name in (field["name"] for field in fields)
+    }
+
+    async def execution(asked: str) -> dict[str, Any]:
+        found: Any = await api.data(around % (selection % asked), **variables)
+        for step in path:
+            found = found[step]
+        assert isinstance(found, dict)
+        return found
+
+    whole = await execution(" ".join(asked.values()))
+    assert whole.keys() == asked.keys()
+    for name, field in asked.items():
+        assert await execution(f"alias: {field}") == {"alias": whole[name]}
+
+
 @pytest.mark.parametrize("query", LISTS.values(), ids=LISTS)
 async def test_each_field_of_an_entry_says_the_same_alone(api: Api, query: str) -> None:
     job_id = await new_job(api, await new_agent(api))
@@ -183,6 +224,21 @@ async def test_of_entries_nothing_is_read_that_is_not_selected(api: Api) -> None
 
     columns = seen[0].partition("FROM")[0].removeprefix("SELECT").replace("job_logs.", "").split(",")
     assert {name.strip() for name in columns} == {"id", "seq", "type"}
+
+
+async def test_what_several_fields_ask_of_the_same_is_read_together(api: Api) -> None:
+    await several_jobs(api, 2)
+    page = "{ nodes { a: logs { nodes { id } } b: logs { edges { node { message } } } availableActions"
+    latest = "one: latestExecution { number } two: latestExecution { outcome requestedBy { id } } } }"
+
+    with statements() as seen:
+        data = await api.data(f"{{ jobs {page} {latest} }}")
+
+    # jobs; their logs; their agents and latest executions.
+    assert len(seen) == 4, seen
+    nodes = data["jobs"]["nodes"]
+    assert [len(node["a"]["nodes"]) == len(node["b"]["edges"]) > 0 for node in nodes] == [True, True]
+    assert [node["one"] for node in nodes] == [{"number": 1}, None]
 
 
 # -------------------------------------------------------------------------------------------------------- loaders

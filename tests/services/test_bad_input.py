@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from db.models import metadata
-from db.records import Agent, Execution, Job, JobFilter, JobOrderField, OrderDirection, Page, Validation
+from db.records import Agent, Execution, Job, JobFilter, JobOrderField, OrderDirection, Page, Validation, parts_of
 from db.session import Database
 from services.agents import AgentDraft
 from services.agents import cursor_of as agent_cursor
@@ -482,7 +482,7 @@ def test_a_cursor_that_no_list_made(read: Callable[[str], object], cursor: str) 
 
 
 async def test_a_cursor_is_good_for_its_own_list_alone(house: House, job: Job, agent: Agent) -> None:
-    execution = Execution(**dict.fromkeys(Execution._fields, None) | {"number": 3})  # type: ignore[arg-type]
+    execution = Execution(**dict.fromkeys(parts_of(Execution), None) | {"number": 3})  # type: ignore[arg-type]
     validation = Validation(**dict.fromkeys(Validation.__dataclass_fields__, None) | {"number": 4})  # type: ignore[arg-type]
     made = {
         "agents": agent_cursor(agent),
