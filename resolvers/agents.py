@@ -30,7 +30,7 @@ async def agents(
     """Agents that the viewer may see, newest first."""
     viewer, service = info.context.require_viewer(), info.context.services.agents
     page = cursors.page(position, first, after, last, before)
-    return Listed(await service.page(viewer, page), cursor_of, partial(service.count, viewer))
+    return Listed(await service.page(viewer, page), partial(map, cursor_of), partial(service.count, viewer))
 
 
 def endpoint_url(root: Agent, info: Info) -> str | None:
@@ -45,7 +45,7 @@ def changes(info: Info, first: int | None = None, after: str | None = None) -> R
         raise ForbiddenError("Only an admin may read who changed an agent.")
     service, page = info.context.services.agents, cursors.page(change_position, first, after, None, None)
     read, count = partial(service.changes_of, page=page), partial(service.count_changes_of)
-    return listed(info, read, count, change_cursor_of)
+    return listed(info, read, count, partial(map, change_cursor_of))
 
 
 @counted(AgentResult)

@@ -58,7 +58,7 @@ def of_job(
     viewer, service = info.context.require_viewer(), info.context.services.executions
     page = cursors.page(position, first, after, last, before)
     read = partial(service.of_jobs, viewer, page=page, parts=parts(info, Execution, *LISTED))
-    return listed(info, read, partial(service.count_of_jobs, viewer), cursor_of)
+    return listed(info, read, partial(service.count_of_jobs, viewer), partial(map, cursor_of))
 
 
 # ------------------------------------------------------------------------------------------ fields of an execution
@@ -96,7 +96,7 @@ def validations(info: Info, first: int | None = None, after: str | None = None) 
     viewer, service = info.context.require_viewer(), info.context.services.executions
     page = cursors.page(validation_position, first, after, None, None)
     read, count = partial(service.validations_of, viewer, page=page), partial(service.count_validations_of, viewer)
-    return listed(info, read, count, validation_cursor_of)
+    return listed(info, read, count, partial(map, validation_cursor_of))
 
 
 # ------------------------------------------------------------------------------------------------------ mutations

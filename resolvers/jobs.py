@@ -61,7 +61,7 @@ async def jobs(
     page = cursors.page(partial(position, field=order.field), first, after, last, before)
     return Listed(
         await service.page(viewer, wanted, order.field, order.direction, page),
-        partial(cursor_of, field=order.field),
+        partial(map, partial(cursor_of, field=order.field)),
         partial(service.count, viewer, wanted),
     )
 

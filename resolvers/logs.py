@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from db import records
@@ -17,9 +18,9 @@ from resolvers.parts import LISTED, parts
 from services import cursors
 
 
-def cursor_of(entry: JobLog) -> str:
-    """The cursor of a log entry, in every list of log entries and for the subscriptions."""
-    return cursors.log_cursor(entry.seq)
+def cursors_of(entries: Sequence[JobLog]) -> list[str]:
+    """The cursors of log entries, the same in every list of them and for the subscriptions."""
+    return cursors.log_cursors([entry.seq for entry in entries])
 
 
 def _wanted(filter: JobLogFilter | None) -> records.JobLogFilter:
@@ -39,7 +40,7 @@ def of_job(
     viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
     page = cursors.page(cursors.log_position, first, after, last, before)
     read = partial(service.of_jobs, viewer, wanted=wanted, page=page, parts=parts(info, JobLog, *LISTED))
-    return listed(info, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursor_of)
+    return listed(info, read, partial(service.count_of_jobs, viewer, wanted=wanted), cursors_of)
 
 
 @keyed("id")
@@ -55,7 +56,7 @@ def of_execution(
     viewer, service, wanted = info.context.require_viewer(), info.context.services.logs, _wanted(filter)
     page = cursors.page(cursors.log_position, first, after, last, before)
     read = partial(service.of_executions, viewer, wanted=wanted, page=page, parts=parts(info, JobLog, *LISTED))
-    return listed(info, read, partial(service.count_of_executions, viewer, wanted=wanted), cursor_of)
+    return listed(info, read, partial(service.count_of_executions, viewer, wanted=wanted), cursors_of)
 
 
 async def job_logs(
@@ -74,7 +75,7 @@ async def job_logs(
     page = cursors.page(cursors.log_position, first, after, last, before)
     return Listed(
         await service.page(viewer, wanted, page, parts(info, JobLog, *LISTED)),
-        cursor_of,
+        cursors_of,
         partial(service.count, viewer, wanted),
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from itertools import repeat
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from db.records import PageOf
 from resolvers.context import Info
@@ -13,6 +14,10 @@ from resolvers.loaders import Read
 
 R = TypeVar("R")
 _new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
+
+
+CursorsOf: TypeAlias = Callable[[Sequence[R]], Iterable[str]]
+"""Makes the cursors of rows: `partial(map, cursor_of)`, or all of them at once."""
 
 
 class Edge(NamedTuple, Generic[R]):
@@ -26,7 +31,7 @@ class PageInfo(NamedTuple, Generic[R]):
     """What lies beyond the page."""
 
     page: PageOf[R]
-    cursor_of: Callable[[R], str]
+    cursors_of: CursorsOf[R]
 
     @property
     def has_next_page(self) -> bool:
@@ -41,21 +46,19 @@ class PageInfo(NamedTuple, Generic[R]):
     @property
     def start_cursor(self) -> str | None:
         """The first row's cursor."""
-        rows = self.page.rows
-        return self.cursor_of(rows[0]) if rows else None
+        return next(iter(self.cursors_of(self.page.rows[:1])), None)
 
     @property
     def end_cursor(self) -> str | None:
         """The last row's cursor."""
-        rows = self.page.rows
-        return self.cursor_of(rows[-1]) if rows else None
+        return next(iter(self.cursors_of(self.page.rows[-1:])), None)
 
 
 class Listed(NamedTuple, Generic[R]):
     """A page, how its rows become cursors, and a way to count the whole list, taken only if it is asked for."""
 
     page: PageOf[R]
-    cursor_of: Callable[[R], str]
+    cursors_of: CursorsOf[R]
     total: Callable[[], Awaitable[int]]
 
     @property
@@ -67,13 +70,13 @@ class Listed(NamedTuple, Generic[R]):
     def edges(self) -> Sequence[Edge[R]]:
         """The rows with their cursors."""
         rows = self.page.rows
-        # Twice as fast as calling the class, for each of the thousands on a page.
-        return [_new(Edge, pair) for pair in zip(rows, map(self.cursor_of, rows), strict=True)]
+        # A third of what calling the class takes, for each of the thousands on a page.
+        return list(map(_new, repeat(Edge), zip(rows, self.cursors_of(rows), strict=True)))
 
     @property
     def page_info(self) -> PageInfo[R]:
         """What lies beyond."""
-        return PageInfo(self.page, self.cursor_of)
+        return PageInfo(self.page, self.cursors_of)
 
     @property
     def total_count(self) -> Awaitable[int]:
@@ -81,11 +84,11 @@ class Listed(NamedTuple, Generic[R]):
         return self.total()
 
 
-def listed(info: Info, read: Read[PageOf[R]], count: Read[int], cursor_of: Callable[[R], str]) -> Reading[Listed[R]]:
+def listed(info: Info, read: Read[PageOf[R]], count: Read[int], cursors_of: CursorsOf[R]) -> Reading[Listed[R]]:
     """How the page of each parent is read, together with those of the other parents, and so are their counts."""
     load = info.context.loaders.load
 
     def of(parent_id: str, page: PageOf[R]) -> Listed[R]:
-        return Listed(page, cursor_of, partial(load, count, parent_id))
+        return Listed(page, cursors_of, partial(load, count, parent_id))
 
     return Reading(read, of)

@@ -14,7 +14,7 @@ from db.records import Page
 from services.refusals import BadRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Position = tuple["str | int | datetime", ...]
 
@@ -94,8 +94,14 @@ LOG = "l"
 
 def log_cursor(seq: int) -> str:
     """Make the cursor of a log entry."""
+    return log_cursors((seq,))[0]
+
+
+def log_cursors(seqs: Iterable[int]) -> list[str]:
+    """Make the cursors of log entries."""
+    written = binascii.b2a_base64
     # As `encode` does, for the thousands on a page. Digits never become one of base64's two that URLs do not take.
-    return binascii.b2a_base64(b'["l",%d]' % seq, newline=False).decode().rstrip("=")
+    return [written(b'["l",%d]' % seq, newline=False).decode().rstrip("=") for seq in seqs]
 
 
 def log_position(cursor: str) -> Position:
