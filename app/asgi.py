@@ -48,15 +48,22 @@ log = logging.getLogger(__name__)
 
 
 class Application(Starlette):
-    """Starlette's, behind a door instead of its middlewares."""
+    """Starlette's, behind a door instead of its middlewares.
+
+    What the door lets pass straight never comes to Starlette: a server is given the door.
+    """
 
     def __init__(self, door: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
-        self._door = door
+        self.door = door(super().__call__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        await self.door(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return what is served."""
-        return self._door(ExceptionMiddleware(self.router, self.exception_handlers))
+        """Return what is behind the door."""
+        return ExceptionMiddleware(self.router, self.exception_handlers)
 
 
 class _Opened:
@@ -65,7 +72,7 @@ class _Opened:
     services: Services
 
 
-def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Starlette:
+def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Application:
     """Make the application; nothing is opened before its lifespan starts.
 
     With `migrates`, that begins by bringing the database to the newest revision. `people` are those whom one click
@@ -138,7 +145,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
     return app
 
 
-def create_worker(settings: Settings) -> Starlette:
+def create_worker(settings: Settings) -> Application:
     """Make the application of a worker: it runs executions of Temporal's and says how it is."""
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain, needs_temporal=True)

@@ -149,10 +149,15 @@ class Authentication:
     async def authenticate(self, authorization: str | None, cookies: Mapping[str, str]) -> Viewer | None:
         """Say who is asking; None where nobody says so. Raises UnauthenticatedError."""
         if authorization is not None:
-            scheme, _, token = authorization.strip().partition(" ")
-            token = token.strip()
-            if not token or (scheme != "Bearer" and scheme.lower() != "bearer"):
+            token = authorization[7:].strip() if authorization[:7] == "Bearer " else _bearer_token(authorization)
+            if not token:
                 raise UnauthenticatedError("The Authorization header must be: Bearer <token>.")
             return await self.reader.read(token)
         session = cookies.get(SESSION_COOKIE)
         return await self.reader.read(session) if session else None
+
+
+def _bearer_token(authorization: str) -> str:
+    """The token of a header that is not quite as everybody writes it; "" where there is none."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -207,7 +207,7 @@ class _Passage:
     def _completed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)
         own = dict(headers)
-        self.streams = own.get(b"content-type", b"").startswith(STREAMS)
+        self.streams = b"content-length" not in own and own.get(b"content-type", b"").startswith(STREAMS)
         # What takes the place of the answer's own; the answer's own takes that of the security headers.
         added = {b"x-trace-id": (current_trace_id.get() or "").encode()}
         if self.cors is not None:

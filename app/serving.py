@@ -24,8 +24,7 @@ from services.trace import current_trace_id, current_work
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from starlette.applications import Starlette
-
+    from app.asgi import Application
     from app.settings import Settings
 
 # How long connections have to take the last bytes of their answers once nothing is in flight any more.
@@ -125,10 +124,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def server_for(app: Starlette, drain: Drain, settings: Settings) -> Server:
+def server_for(app: Application, drain: Drain, settings: Settings) -> Server:
     """Make the server; it listens on the sockets that its `serve` is given."""
     config = uvicorn.Config(
-        app,
+        app.door,
         http=HttpProtocol,
         # One frame of a WebSocket is a request like any other.
         ws_max_size=settings.request_bytes,

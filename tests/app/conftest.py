@@ -8,9 +8,8 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
-from starlette.applications import Starlette
 
-from app.asgi import create_app
+from app.asgi import Application, create_app
 from app.auth import Tokens
 from app.secrets import secret_keys
 from app.settings import Settings, read
@@ -39,7 +38,7 @@ def settings(sqlite_url: str) -> Settings:
 class Api:
     """The application, asked by one person after another."""
 
-    app: Starlette
+    app: Application
     http: httpx.AsyncClient
     tokens: Tokens
 
