@@ -50,7 +50,7 @@ class Prepared:
         if errors is not None:
             return errors
         values = self._variables.coerced(variables or {})
-        if isinstance(values, list):
+        if type(values) is list:
             return values
         executor: CompiledExecutor = _new(self._class)
         # All that an execution changes is its own: see what the constructor of graphql-core's executor makes.

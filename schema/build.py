@@ -102,14 +102,15 @@ class Schema(strawberry.Schema):
         self, operation: Operation, variables: Mapping[str, Any] | None, context: Any, root: Any = None
     ) -> ExecutionResult:
         """Execute a query or mutation that is ready, with a context of its own."""
-        begin_trace()
+        if current_trace_id.get() is None:
+            begin_trace()
         if operation.asks_feed_cursor and isinstance(context, Context):
             await read_feed_cursor(context)
         result: Any
         try:
             executor = self._executor(operation, variables, context, root)
-            if isinstance(executor, list):
-                result = GraphQLResult(None, cast("list[GraphQLError]", executor))
+            if executor.__class__ is list:
+                result = GraphQLResult(None, executor)
             else:
                 result = executor.execute_operation()
                 if result.__class__ is not GraphQLResult:

@@ -261,6 +261,11 @@ class _Events(SSETransport):
 # ------------------------------------------------------------------------------------------------------- endpoint
 
 
+async def _in_span(executed: Awaitable[ExecutionResult], kind: str | None, name: str | None) -> ExecutionResult:
+    with operation_span(kind, name):
+        return await executed
+
+
 class GraphQLEndpoint(GraphQL[Context, None]):
     """An ASGI application for one path. Give it a `Route` and a `WebSocketRoute`.
 
@@ -335,22 +340,22 @@ class GraphQLEndpoint(GraphQL[Context, None]):
             raise RefusedError(400, error.as_http_error_reason()) from None
         return response_to(result, media_type)
 
-    async def _executed(self, parameters: Asked, context: Context, operation: Operation | None) -> ExecutionResult:
+    def _executed(self, parameters: Asked, context: Context, operation: Operation | None) -> Awaitable[ExecutionResult]:
         """Execute a query or mutation. Nothing has been executed with the context before."""
         if operation is None or not self._served.is_ready(operation, parameters.variables):
-            with operation_span(None if operation is None else operation.kind, parameters.operation_name):
-                return await self._served.execute(
-                    parameters.query,
-                    variable_values=parameters.variables,
-                    context_value=context,
-                    operation_name=parameters.operation_name,
-                    operation_extensions=parameters.extensions,
-                    allowed_operation_types=_ANSWERED,
-                )
+            executed = self._served.execute(
+                parameters.query,
+                variable_values=parameters.variables,
+                context_value=context,
+                operation_name=parameters.operation_name,
+                operation_extensions=parameters.extensions,
+                allowed_operation_types=_ANSWERED,
+            )
+        else:
+            executed = self._served.run(operation, parameters.variables, context)
         if not makes_spans():
-            return await self._served.run(operation, parameters.variables, context)
-        with operation_span(operation.kind, parameters.operation_name):
-            return await self._served.run(operation, parameters.variables, context)
+            return executed
+        return _in_span(executed, None if operation is None else operation.kind, parameters.operation_name)
 
     async def _streamed(self, parameters: Asked, context: Context, operation: Operation | None) -> Response:
         async def executed() -> AsyncGenerator[ExecutionResult, None]:

@@ -55,14 +55,15 @@ _HEAD = "signoff.head"
 class Head:
     """What comes before a request's body, or a WebSocket: read once, see `of`."""
 
-    __slots__ = ("_raw", "headers", "method", "query")
+    __slots__ = ("_raw", "accept", "headers", "method", "query")
 
     def __init__(self, scope: Scope) -> None:
         self.method: str = scope.get("method", "")
         self.query: bytes = scope.get("query_string", b"")
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
-        # Of a header that comes several times, the first counts.
+        # Of a header that comes several times, the first counts; Accept may be in several parts.
         self.headers = dict(reversed(self._raw))
+        self.accept = tuple([value for name, value in self._raw if name == b"accept"])
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -76,11 +77,6 @@ class Head:
         """A header's text."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
-
-    @property
-    def accept(self) -> tuple[bytes, ...]:
-        """The Accept header, which may come in several parts."""
-        return tuple([value for name, value in self._raw if name == b"accept"])
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -111,7 +107,7 @@ async def asked(head: Head, receive: Receive) -> Asked:
         batched = " Batches are not answered: send one operation." if isinstance(given, list) else ""
         raise RefusedError(400, f"The body must be a JSON object.{batched}")
     query, *others = map(given.get, ("query", "operationName", "variables", "extensions"))
-    if not isinstance(query, str) or not query:
+    if query.__class__ is not str or not query:
         raise RefusedError(400, "`query` must be a string: the GraphQL document.")
     for value, (name, types, what) in zip(others, _MEMBERS, strict=True):
         if value.__class__ not in types:

@@ -61,9 +61,10 @@ def parse(data: bytes | str) -> JsonValue:
     raw, text = _decode(data)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(raw)
-    decoder = _EXACT if len(raw) <= _SHORT or _has_odd_numbers(raw) else _SIMPLE
+    length = len(raw)
+    decoder = _EXACT if length <= _SHORT or _has_odd_numbers(raw) else _SIMPLE
     try:
-        if len(raw) > _SMALL:
+        if length > _SMALL:
             with _no_collections():
                 value = _decoded(decoder, text)
         else:
@@ -116,7 +117,7 @@ def _decode(data: bytes | str) -> tuple[bytes, str]:
         raise InvalidJsonError(f"Not UTF-8 text: byte {error.start} is not part of a character.") from None
     except UnicodeEncodeError as error:
         raise InvalidJsonError(f"Character {error.start} is a lone surrogate.") from None
-    if text.startswith("\ufeff"):
+    if text[:1] == "\ufeff":
         raise InvalidJsonError("The text starts with a byte order mark.")
     return raw, text
 
@@ -152,9 +153,10 @@ def _decoded(decoder: json.JSONDecoder, text: str) -> JsonValue:
         return cast("JsonValue", decoder.decode(text))
     value: JsonValue
     value, end = decoder.raw_decode(text)
-    rest = text[end:].lstrip(_WHITE_SPACE)
-    if rest:
-        raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
+    if end != len(text):
+        rest = text[end:].lstrip(_WHITE_SPACE)
+        if rest:
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(rest))
     return value
 
 
