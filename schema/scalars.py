@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import strawberry
@@ -44,7 +45,7 @@ def parse_json(value: object) -> JsonValue:
         raise GraphQLError(message) from None
 
 
-def serialize_json(value: object) -> object:
+def serialize_json(value: Any) -> object:
     """Write a value; what nobody has read since it was stored goes into the answer as it is."""
     return orjson.Fragment(value.encode()) if value.__class__ is StoredJson else value
 
