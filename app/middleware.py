@@ -135,8 +135,9 @@ _LARGEST_HOST = 300
 
 
 @lru_cache(1_000)
-def _is_named(host: str, names: Collection[str]) -> bool:
+def _is_named(given: bytes, names: Collection[str]) -> bool:
     """Whether a Host header names one of these hosts; `*.example.org` names all below it."""
+    host = given.decode("latin-1")
     try:
         found = urlsplit(f"//{host}")
         name = found.hostname or ""
@@ -335,7 +336,7 @@ class Door:
         """Why the request is not served, whoever it is that asks; or None."""
         rules, headers = self.rules, passage.head.headers
         if rules.checks_hosts and passage.path not in PROBES:
-            host = passage.head.header(b"host")
+            host = headers.get(b"host")
             if host is None or len(host) > _LARGEST_HOST or not _is_named(host, rules.trusted_hosts):
                 return PlainTextResponse("Invalid host header", HTTPStatus.BAD_REQUEST)
         if b"origin" in headers and rules.cors is not None and _is_preflight(passage):
