@@ -266,10 +266,17 @@ class Flight:
         read = [Keyed(field, gaps) for field, gaps in by_field.items()]
         if at_once and len(read) == 1:
             return read[0]
+        batches: list[Batch] = []
         for item in read:
-            self._wait_for(item.join(self).arrival, item)
-        for item in read:
-            item.batch.begin(at_once=at_once)
+            try:
+                batch = item.join(self)
+            except Exception as error:  # noqa: BLE001  (whatever it is, it is the error of each)
+                item.field.fail(self, error, item.gaps)
+            else:
+                batches.append(batch)
+                self._wait_for(batch.arrival, item)
+        for batch in batches:
+            batch.begin(at_once=at_once)
         return None
 
     def _wait_for(self, future: asyncio.Future[Any], item: Pending | Keyed) -> None:

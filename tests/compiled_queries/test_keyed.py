@@ -77,6 +77,17 @@ async def test_a_failed_read_is_an_error_of_each_that_waited() -> None:
     assert got.data == {"cats": [{"keeper": None}] * 4}
 
 
+async def test_where_nobody_can_be_joined_that_is_an_error_of_each() -> None:
+    house = Cats()
+    house.loaders.join = None  # type: ignore[method-assign, assignment]
+
+    got = await answer(house, "{ cats { keeper { id } quiet: keeper(loud: false) { id } name } }")
+
+    assert len(got.errors or []) == 6
+    assert got.data is not None
+    assert [cat["keeper"] for cat in got.data["cats"]] == [None] * 4
+
+
 async def test_a_null_that_goes_upwards_takes_away_what_others_waited_for_and_what_they_would_have_read() -> None:
     text = "{ cats { twin { keeper { id } } } }"
     house = Cats(missing="two")
