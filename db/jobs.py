@@ -12,7 +12,7 @@ from db.feed import announce, announcement
 from db.models import executions, jobs
 from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread, unread_columns
 from db.prepared import given, new
-from db.records import JobFilter, JobOrderField, JobStatus, OrderDirection
+from db.records import WHOLE_JOB, Job, JobFilter, JobOrderField, JobStatus, OrderDirection, Parts
 from db.types import ByteText, Id, in_seconds, now
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from db.records import (
         Actor,
         Criterion,
-        Job,
         JobNotice,
         JsonValue,
         Page,
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from db.session import Transaction
 
 NO_FILTER = JobFilter()
+# By this a job is found: read with whatever is asked for.
+PLACE = Parts({"id"})
+_WHOLE = rows.columns(Job, WHOLE_JOB)
 _COLUMNS: dict[str, Callable[[Any], JsonValue]] = {
     "acceptance_criteria": rows.criteria_json,
     "notice": rows.notice_json,
@@ -65,7 +67,8 @@ async def create(
         updated_at=now(),
         **rows.actor_columns("owner", owner),
     )
-    return rows.job((await tx.connection.execute(statement.returning(*unread_columns(jobs, rows.JOB_COLUMNS)))).one())
+    whole = statement.returning(*unread_columns(jobs, _WHOLE))
+    return rows.reader(Job, WHOLE_JOB)((await tx.connection.execute(whole)).one())
 
 
 async def lock(tx: Transaction, job_id: str) -> Job | None:
@@ -76,11 +79,11 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     """
 
     def build() -> Select[Any]:
-        locked = unread(jobs, rows.JOB_COLUMNS).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
+        locked = unread(jobs, _WHOLE).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
         return locked.add_columns(announcement()) if tx.postgresql else locked
 
     row = await tx.fetch_one(prepared(tx, "lock a job", build, named=False), {"key": job_id})
-    return None if row is None else rows.job(row)
+    return None if row is None else rows.reader(Job, WHOLE_JOB)(row[: len(_WHOLE)])
 
 
 async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
@@ -101,7 +104,7 @@ async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
     row = await tx.fetch_one(statement, given(old, "old") | given(stored))
     if row is None:
         return None
-    return job._replace(updated_at=row.updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
+    return replace(job, updated_at=row.updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
 
 
 async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job | None:
@@ -109,14 +112,15 @@ async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job
     return await change(tx, job, notice=notice)
 
 
-async def get_many(tx: Transaction, scope: Scope, job_ids: Sequence[str]) -> list[Job | None]:
+async def get_many(tx: Transaction, scope: Scope, job_ids: Sequence[str], parts: Parts = WHOLE_JOB) -> list[Job | None]:
     """Jobs by id within the scope, in the order asked for."""
-    return await by_ids(tx, jobs, _listed(scope, NO_FILTER), job_ids, rows.job)
+    parts |= PLACE
+    return await by_ids(tx, jobs, _listed(scope, NO_FILTER, parts), job_ids, rows.reader(Job, parts))
 
 
-async def get(tx: Transaction, scope: Scope, job_id: str) -> Job | None:
+async def get(tx: Transaction, scope: Scope, job_id: str, parts: Parts = WHOLE_JOB) -> Job | None:
     """One job within the scope."""
-    (found,) = await get_many(tx, scope, [job_id])
+    (found,) = await get_many(tx, scope, [job_id], parts)
     return found
 
 
@@ -127,10 +131,12 @@ async def page(
     field: JobOrderField,
     direction: OrderDirection,
     page: Page,
+    parts: Parts = WHOLE_JOB,
 ) -> PageOf[Job]:
     """Jobs within the scope that the filter lets through; positions are (time, id)."""
     key = Key((field.value, "id"), descending=direction is OrderDirection.DESC)
-    return await page_of_list(tx, jobs, _listed(scope, wanted), key, page, rows.job)
+    parts = parts.union(key.names)
+    return await page_of_list(tx, jobs, _listed(scope, wanted, parts), key, page, rows.reader(Job, parts))
 
 
 async def count(tx: Transaction, scope: Scope, wanted: JobFilter) -> int:
@@ -167,25 +173,15 @@ def _owners(scope: Scope, wanted: JobFilter) -> Sequence[str] | None:
     return [scope.owner_id] if wanted.owner_ids is None or scope.owner_id in wanted.owner_ids else []
 
 
-def _all(table: FromClause) -> Select[Any]:
-    return unread(table, rows.JOB_COLUMNS)
-
-
-def _owned(table: FromClause) -> Select[Any]:
-    return _all(table).where(table.c.owner_id == bindparam("owner", type_=ByteText))
-
-
-def _listed(scope: Scope, wanted: JobFilter) -> Listing:
-    listed, values, shape = (
-        (_all, {}, "all") if scope.owner_id is None else (_owned, {"owner": scope.owner_id}, "owned")
-    )
-    if wanted == NO_FILTER:
-        return Listing(listed, values, shape, named=False)
+def _listed(scope: Scope, wanted: JobFilter, parts: Parts = PLACE) -> Listing:
+    owned = scope.owner_id is not None
 
     def build(table: FromClause) -> Select[Any]:
-        return listed(table).where(*_conditions(table, wanted))
+        statement = unread(table, rows.columns(Job, parts)).where(*_conditions(table, wanted))
+        return statement.where(table.c.owner_id == bindparam("owner", type_=ByteText)) if owned else statement
 
-    return Listing(build, values, named=False)
+    values = {"owner": scope.owner_id} if owned else {}
+    return Listing(build, values, (owned, parts) if wanted == NO_FILTER else None, named=False)
 
 
 def _conditions(table: FromClause, wanted: JobFilter) -> list[ColumnElement[bool]]:

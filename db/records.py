@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, dataclass_transform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -292,12 +292,9 @@ def _unchanging(record: type[R]) -> type[R]:
     return dataclass(slots=True, repr=False, eq=False)(record)
 
 
-class Job(NamedTuple):
-    """A job as it stands.
-
-    A tuple, like all that is listed by the page; what most lists do not show is made of what is stored when it is
-    asked for.
-    """
+@_unchanging
+class Job(Partly):
+    """A job as it stands. What most lists do not show is made of what is stored when it is asked for."""
 
     id: str
     revision: int
@@ -324,6 +321,9 @@ class Job(NamedTuple):
     def notice(self) -> JobNotice | None:
         """What to know and do after an execution that was not accepted."""
         return notice(self.stored_notice)
+
+
+WHOLE_JOB = Parts(parts_of(Job))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ def of_job(
 @keyed("job_id")
 def job(info: Info) -> Reading[Job | None]:
     """The job of an execution or of a log entry."""
-    return Reading(partial(info.context.services.jobs.get_many, info.context.require_viewer()))
+    viewer, service = info.context.require_viewer(), info.context.services.jobs
+    return Reading(partial(service.get_many, viewer, parts=parts(info, Job, ())))
 
 
 async def answer(root: Execution, info: Info) -> JsonValue:

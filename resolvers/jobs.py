@@ -25,7 +25,7 @@ from resolvers.inputs import (
 from resolvers.keyed import Reading, keyed
 from resolvers.loaders import Read
 from resolvers.paging import Listed
-from resolvers.parts import parts
+from resolvers.parts import LISTED, parts
 from resolvers.rates import counted
 from services import cursors
 from services.jobs import JobResult, cursor_of, position
@@ -42,7 +42,7 @@ class StatusCount:
 
 def job(info: Info, id: strawberry.ID) -> Awaitable[Job | None]:
     """One job that the viewer may see."""
-    return info.context.services.jobs.get(info.context.require_viewer(), id)
+    return info.context.services.jobs.get(info.context.require_viewer(), id, parts(info, Job, ()))
 
 
 async def jobs(
@@ -60,7 +60,7 @@ async def jobs(
     wanted = filter.wanted() if filter else records.JobFilter()
     page = cursors.page(partial(position, field=order.field), first, after, last, before)
     return Listed(
-        await service.page(viewer, wanted, order.field, order.direction, page),
+        await service.page(viewer, wanted, order.field, order.direction, page, parts(info, Job, *LISTED)),
         partial(map, partial(cursor_of, field=order.field)),
         partial(service.count, viewer, wanted),
     )

@@ -7,22 +7,31 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, cast
 
-from db.records import Execution, JobLog, Partly, Parts, parts_of
+from db.records import WHOLE_JOB, Execution, Job, JobLog, Partly, Parts, parts_of
 from resolvers.context import Info
 from resolvers.selection import Path, selected
 
-# The fields that are not called like what they are read from. What a row is found by is read in any case.
-_READ_FROM: Mapping[type[Partly], Mapping[str, str]] = {
+# What fields are read from that are not called like it. What a row is found by is read in any case.
+_READ_FROM: Mapping[type[Partly], Mapping[str, Parts]] = {
     Execution: {
-        "job": "job_id",
-        "agent": "agent_id",
-        "answer": "kept_answer",
-        "validation": "latest_validation_id",
-        "comparison": "latest_validation_id",
-        "validations": "id",
-        "logs": "id",
+        "job": Parts({"job_id"}),
+        "agent": Parts({"agent_id"}),
+        "answer": Parts({"kept_answer"}),
+        "validation": Parts({"latest_validation_id"}),
+        "comparison": Parts({"latest_validation_id"}),
     },
-    JobLog: {"job": "job_id", "execution": "execution_id", "payload": "kept_payload"},
+    Job: {
+        "acceptanceCriteria": Parts({"stored_criteria"}),
+        "notice": Parts({"stored_notice"}),
+        "agent": Parts({"agent_id"}),
+        "availableActions": WHOLE_JOB,
+        "latestExecution": Parts({"latest_execution_id"}),
+    },
+    JobLog: {
+        "job": Parts({"job_id"}),
+        "execution": Parts({"execution_id"}),
+        "payload": Parts({"kept_payload"}),
+    },
 }
 # The rows of a list, however they are selected.
 LISTED: tuple[Path, ...] = (("nodes",), ("edges", "node"))
@@ -37,6 +46,9 @@ def parts(info: Info, record: type[Partly], *paths: Path) -> Parts:
 @lru_cache(500)
 def _parts(record: type[Partly], names: frozenset[str]) -> Parts:
     read_from = _READ_FROM[record]
-    wanted = {read_from.get(name) or re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in names}
     # Some may be of other types that the value may have, others there are of every type.
-    return Parts(wanted.intersection(parts_of(record)))
+    return Parts().union(*(read_from.get(name) or {_snake_case(name)} for name in names)).intersection(parts_of(record))
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)

@@ -26,7 +26,8 @@ async def node(info: Info, id: strawberry.ID) -> Agent | Execution | Job | JobLo
         case ids.AGENT:
             return await services.agents.get(viewer, id)
         case ids.JOB:
-            return await info.context.load(partial(services.jobs.get_many, viewer), id)
+            jobs = partial(services.jobs.get_many, viewer, parts=parts(info, Job, ()))
+            return await info.context.load(jobs, id)
         case ids.EXECUTION:
             executions = partial(services.executions.get_many, viewer, parts=parts(info, Execution, ()))
             return await info.context.load(executions, id)

@@ -11,6 +11,7 @@ from db import executions as execution_rows
 from db import idempotency
 from db import jobs as job_rows
 from db.records import (
+    WHOLE_JOB,
     Actor,
     ExecutionOutcome,
     Job,
@@ -33,7 +34,7 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from db.records import Agent, Execution, JobFilter, JsonValue, Page, PageOf
+    from db.records import Agent, Execution, JobFilter, JsonValue, Page, PageOf, Parts
     from db.session import Database, Transaction
     from services.executions.settle import Settling
     from services.journal import Journal
@@ -408,24 +409,30 @@ class Jobs:
 
     # ------------------------------------------------------------------------------------------------------ reading
 
-    async def get(self, viewer: Viewer, job_id: str) -> Job | None:
+    async def get(self, viewer: Viewer, job_id: str, parts: Parts = WHOLE_JOB) -> Job | None:
         """One job; None where there is none, or the viewer may not see it."""
         if not ids.is_id(ids.JOB, job_id):
             return None
         async with self.database.read() as tx:
-            return await job_rows.get(tx, viewer.scope, job_id)
+            return await job_rows.get(tx, viewer.scope, job_id, parts)
 
-    async def get_many(self, viewer: Viewer, job_ids: Sequence[str]) -> Sequence[Job | None]:
+    async def get_many(self, viewer: Viewer, job_ids: Sequence[str], parts: Parts = WHOLE_JOB) -> Sequence[Job | None]:
         """Jobs by id, in the order asked for."""
         async with self.database.read() as tx:
-            return await job_rows.get_many(tx, viewer.scope, job_ids)
+            return await job_rows.get_many(tx, viewer.scope, job_ids, parts)
 
     async def page(
-        self, viewer: Viewer, wanted: JobFilter, field: JobOrderField, direction: OrderDirection, page: Page
+        self,
+        viewer: Viewer,
+        wanted: JobFilter,
+        field: JobOrderField,
+        direction: OrderDirection,
+        page: Page,
+        parts: Parts = WHOLE_JOB,
     ) -> PageOf[Job]:
         """Jobs that the viewer may see and the filter lets through."""
         async with self.database.read() as tx:
-            return await job_rows.page(tx, viewer.scope, wanted, field, direction, page)
+            return await job_rows.page(tx, viewer.scope, wanted, field, direction, page, parts)
 
     async def count(self, viewer: Viewer, wanted: JobFilter) -> int:
         """How many jobs that list has."""

@@ -144,44 +144,62 @@ LISTS = {
 
 
 OF_JOB = "query Q($job: ID!) { job(id: $job) { %s } }"
-EXECUTIONS: dict[str, tuple[str, Sequence[str | int]]] = {
-    "latestExecution { %s }": (OF_JOB, ["job", "latestExecution"]),
-    "executions { nodes { %s } }": (OF_JOB, ["job", "executions", "nodes", 0]),
-    "executions { edges { cursor node { %s } } }": (OF_JOB, ["job", "executions", "edges", 0, "node"]),
+ONE = "query Q($id: ID!) { %s }"
+SHOWN: dict[str, tuple[str, str, Sequence[str | int]]] = {
+    "latestExecution { %s }": ("Execution", OF_JOB, ["job", "latestExecution"]),
+    "executions { nodes { %s } }": ("Execution", OF_JOB, ["job", "executions", "nodes", 0]),
+    "executions { edges { cursor node { %s } } }": ("Execution", OF_JOB, ["job", "executions", "edges", 0, "node"]),
     "logs(filter: {types: [AGENT_REQUEST]}) { nodes { execution { %s } } }": (
+        "Execution",
         OF_JOB,
         ["job", "logs", "nodes", 0, "execution"],
     ),
-    "execution(id: $id) { %s }": ("query Q($id: ID!) { %s }", ["execution"]),
-    "node(id: $id) { ... on Execution { %s } }": ("query Q($id: ID!) { %s }", ["node"]),
+    "execution(id: $id) { %s }": ("Execution", ONE, ["execution"]),
+    "node(id: $id) { ... on Execution { %s } }": ("Execution", ONE, ["node"]),
+    "%s": ("Job", OF_JOB, ["job"]),
+    "latestExecution { job { %s } }": ("Job", OF_JOB, ["job", "latestExecution", "job"]),
+    "logs { nodes { job { %s } } }": ("Job", OF_JOB, ["job", "logs", "nodes", 0, "job"]),
+    "execution(id: $id) { job { %s } }": ("Job", ONE, ["execution", "job"]),
+    "jobs { nodes { %s } }": ("Job", "query { %s }", ["jobs", "nodes", 0]),
+    "jobs(orderBy: {field: UPDATED_AT}) { edges { cursor node { %s } } pageInfo { endCursor } }": (
+        "Job",
+        "query { %s }",
+        ["jobs", "edges", 0, "node"],
+    ),
+    "jobs(filter: {statuses: [RESUBMISSION_REQUIRED]}) { nodes { %s } }": ("Job", "query { %s }", ["jobs", "nodes", 0]),
+    "node(id: $job) { ... on Job { %s } }": ("Job", "query Q($job: ID!) { %s }", ["node"]),
 }
 
 
-@pytest.mark.parametrize("selection", EXECUTIONS)
-async def test_each_field_of_an_execution_says_the_same_alone(api: Api, selection: str) -> None:
-    job_id = await new_job(api, await new_agent(api))
+@pytest.mark.parametrize("selection", SHOWN)
+async def test_each_field_says_the_same_alone(api: Api, selection: str) -> None:
+    api.validator.outcomes[0] = Verdict.FAIL
+    job_id = await new_job(api, await new_agent(api), acceptanceCriteria=[{"text": "Is polite."}], input={"a": 1})
     await api.data(EXECUTE, input={"jobId": job_id})
     latest = await api.data(OF_JOB % "latestExecution { id }", job=job_id)
-    around, path = EXECUTIONS[selection]
-    variables = {"job": job_id} if around == OF_JOB else {"id": latest["job"]["latestExecution"]["id"]}
-    fields = (await api.data('{ __type(name: "Execution") { fields { name } } }'))["__type"]["fields"]
+    shown, around, path = SHOWN[selection]
+    given = {"job": job_id, "id": latest["job"]["latestExecution"]["id"]}
+    variables = {name: value for name, value in given.items() if f"${name}:" in around}
+    fields = (await api.data(f'{{ __type(name: "{shown}") {{ fields {{ name }} }} }}'))["__type"]["fields"]
+    listed = "totalCount nodes { id }"
     below = {"job": "id", "agent": "id", "requestedBy": "id", "validation": "id", "comparison": "change"}
-    below |= {"validations": "totalCount nodes { id }", "logs": "totalCount nodes { id }"}
+    below |= {"validations": listed, "logs": listed, "executions": listed, "acceptanceCriteria": "text"}
+    below |= {"notice": "message failedCriteria { rationale }", "owner": "displayName", "latestExecution": "number"}
     asked = {
         name: f"{name} {{ {below[name]} }}" if name in below else name for name in (field["name"] for field in fields)
     }
 
-    async def execution(asked: str) -> dict[str, Any]:
+    async def one(asked: str) -> dict[str, Any]:
         found: Any = await api.data(around % (selection % asked), **variables)
         for step in path:
             found = found[step]
         assert isinstance(found, dict)
         return found
 
-    whole = await execution(" ".join(asked.values()))
+    whole = await one(" ".join(asked.values()))
     assert whole.keys() == asked.keys()
     for name, field in asked.items():
-        assert await execution(f"alias: {field}") == {"alias": whole[name]}
+        assert await one(f"alias: {field}") == {"alias": whole[name]}
 
 
 @pytest.mark.parametrize("query", LISTS.values(), ids=LISTS)

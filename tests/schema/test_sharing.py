@@ -188,10 +188,10 @@ async def test_a_token_that_was_renewed_makes_nobody_another(scene: Scene) -> No
 async def test_who_asked_first_may_leave_while_the_others_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     read, go_on, asked = Jobs.get_many, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Jobs, *arguments: Any) -> Any:
+    async def slow(self: Jobs, *arguments: Any, **parts: Any) -> Any:
         asked.set()
         await go_on.wait()
-        return await read(self, *arguments)
+        return await read(self, *arguments, **parts)
 
     monkeypatch.setattr(Jobs, "get_many", slow)
     first = asyncio.create_task(scene.told(NESTED, ADMIN))
@@ -211,7 +211,7 @@ async def test_who_asked_first_may_leave_while_the_others_wait(scene: Scene, mon
 async def test_a_bug_is_masked_and_logged_once_for_all(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fails(*_: object) -> Any:
+    async def fails(*_: object, **__: object) -> Any:
         raise LookupError("the password is hunter2")
 
     monkeypatch.setattr(Jobs, "get_many", fails)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -103,7 +104,7 @@ async def test_what_is_listed_as_available_is_what_the_mutations_allow(bench: Be
 
 
 def unchanged(now: Job, before: Job) -> bool:
-    return now._replace(stored_notice=before.stored_notice, updated_at=before.updated_at) == before
+    return replace(now, stored_notice=before.stored_notice, updated_at=before.updated_at) == before
 
 
 async def available(bench: Bench, viewer: Viewer, job: Job) -> list[JobAction]:
@@ -117,7 +118,7 @@ async def test_a_stranger_learns_nothing_and_changes_nothing(bench: Bench, subte
     for situation in (assigned, validating, undecided, completed):
         with subtests.test(situation=situation.__name__):
             job = await situation(bench)
-            unknown = job._replace(id=job.id[:-4] + "0000")
+            unknown = replace(job, id=job.id[:-4] + "0000")
             before = await bench.house.entries(job)
             for action in JobAction:
                 result = await bench.do(action, STRANGER, job)
