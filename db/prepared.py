@@ -125,15 +125,15 @@ def tell(source: Any, text: str, arguments: Sequence[Any]) -> None:
 _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError, ConnectionError)
 
 
-# How PostgreSQL plans what is only read.
-_PLANNING = {
+# How PostgreSQL plans what is only read. Said when a connection is there: poolers refuse to begin one with it.
+_PLANNING = (
     # What is built once is planned once. By itself PostgreSQL plans anew each time where it takes a list of ids for
     # longer than it mostly is, which takes it longer than reading them.
-    "plan_cache_mode": "force_generic_plan",
+    "SET plan_cache_mode = force_generic_plan;"
     # Disks do not turn any more. As if they did, it reads all of a job's log and sorts it for the first page, which an
     # index has in order.
-    "random_page_cost": "1.1",
-}
+    "SET random_page_cost = 1.1"
+)
 
 
 class Lines:
@@ -186,8 +186,12 @@ class Lines:
         known: dict[str, Any] = dict(options)
         for name in ("prepared_statement_cache_size", "prepared_statement_name_func", "async_creator_fn"):
             known.pop(name, None)
-        known["server_settings"] = {**known.get("server_settings", {}), **_PLANNING}
         line: asyncpg.Connection[Any] = await asyncpg.connect(**known)
+        try:
+            await line.execute(_PLANNING)
+        except BaseException:
+            line.terminate()
+            raise
         return line
 
     async def close(self) -> None:

@@ -38,6 +38,19 @@ async def test_a_read_is_planned_once_whatever_it_is_given(postgresql_url: str) 
     assert (anew, kept) == (0, 24)
 
 
+async def test_a_pooler_in_between_is_asked_for_nothing_that_it_does_not_know(postgresql_url: str) -> None:
+    """PgBouncer, say, refuses a connection that begins with settings which it does not follow."""
+    database = Database.open(postgresql_url)
+    async with database.read() as tx:
+        await jobs.get_many(tx, EVERYTHING, ["job_1"])
+    (line,) = cast("Any", database)._lines._free  # noqa: SLF001
+    wanted = "SELECT setting, source FROM pg_settings WHERE name IN ('plan_cache_mode', 'random_page_cost')"
+    found = await line.fetch(f"{wanted} ORDER BY name")
+    await database.close()
+
+    assert [tuple(row) for row in found] == [("force_generic_plan", "session"), ("1.1", "session")]
+
+
 async def test_the_first_page_of_a_log_is_read_without_the_rest_of_it(postgresql_url: str) -> None:
     database = Database.open(postgresql_url)
     async with database.begin() as tx:
