@@ -232,12 +232,12 @@ class Flight:
         try:
             while self.new or self._waiting:
                 alone = self._begin()
-                if alone is None:
-                    await self._arrival()
-                else:
+                if alone is not None:
                     # A task of its own would be for nothing.
                     self._landing = [alone]
                     await alone.here(self)
+                elif self._waiting:
+                    await self._arrival()
         except BaseException:
             await self._cancel_all()
             raise

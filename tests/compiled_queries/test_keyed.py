@@ -9,6 +9,7 @@ from graphql import ExecutionResult, execute, parse
 from graphql.execution import Executor
 
 from compiled import compiled_executor
+from resolvers.loaders import Batch
 from tests.compiled_queries.house import CatRecord, House, HouseBindings, Record, Trouble, house_schema
 
 SCHEMA = house_schema()
@@ -78,8 +79,11 @@ async def test_a_failed_read_is_an_error_of_each_that_waited() -> None:
 
 
 async def test_where_nobody_can_be_joined_that_is_an_error_of_each() -> None:
+    def nobody(*_: object) -> Batch:
+        raise Trouble("nobody is there")
+
     house = Cats()
-    house.loaders.join = None  # type: ignore[method-assign, assignment]
+    house.loaders.join = nobody  # type: ignore[method-assign, assignment]
 
     got = await answer(house, "{ cats { keeper { id } quiet: keeper(loud: false) { id } name } }")
 
