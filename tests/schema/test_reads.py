@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from db.records import WHOLE_JOB, Parts
 from resolvers.loaders import Loaders
 from services.ports import Verdict
 from tests.schema.conftest import Api, comparing
@@ -260,6 +261,25 @@ async def test_what_several_fields_ask_of_the_same_is_read_together(api: Api) ->
 
 
 # -------------------------------------------------------------------------------------------------------- loaders
+
+
+async def test_parts_that_are_asked_for_apart_are_read_together() -> None:
+    asked: list[tuple[Sequence[str], Parts]] = []
+
+    async def read(keys: Sequence[str], parts: Parts = WHOLE_JOB) -> Sequence[str]:
+        asked.append((list(keys), parts))
+        return keys
+
+    load = Loaders().load
+    found = await asyncio.gather(
+        load(partial(read, parts=Parts({"id", "title"})), "1"),
+        load(partial(read, parts=Parts({"status"})), "2"),
+        load(partial(read), "3"),
+        load(partial(read, parts=Parts()), "4"),
+    )
+
+    assert list(found) == ["1", "2", "3", "4"]
+    assert asked == [(["1", "2", "4"], {"id", "title", "status"}), (["3"], WHOLE_JOB)]
 
 
 class Rows:
