@@ -55,12 +55,17 @@ BAD_JSON: dict[str, Any] = {
 BAD_TEXTS = {"blank": " \n\t", "empty": "", "a lone surrogate": SURROGATE, "U+0000": NUL}
 
 
+# What triggers make of the jobs, and what is folded meanwhile, whatever is asked.
+COUNTS = {"job_counts", "job_count_changes"}
+
+
 async def tables(database: Database) -> dict[str, list[Any]]:
-    """Everything that is stored."""
+    """Everything that is stored and said nowhere else."""
     async with database.read() as tx:
         return {
             table.name: sorted(map(repr, (await tx.connection.execute(text(f"SELECT * FROM {table.name}"))).all()))  # noqa: S608
             for table in metadata.sorted_tables
+            if table.name not in COUNTS
         }
 
 
