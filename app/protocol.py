@@ -71,6 +71,7 @@ class HttpProtocol(Base):
         super().connection_made(cast("asyncio.Transport", Joining(cast("asyncio.Transport", transport))))
 
     def handle_websocket_upgrade(self, *event: object) -> None:
-        """Hand the connection over: a WebSocket has nothing to join."""
+        """Hand the connection over: a WebSocket has nothing to join, and comes after what was kept."""
+        self.transport.flush()
         self.transport = self.transport.transport
         cast("Any", super()).handle_websocket_upgrade(*event)

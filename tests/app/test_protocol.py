@@ -85,6 +85,21 @@ async def test_a_head_is_written_before_the_connection_is_closed(written: Writte
     assert written.pieces == [HEAD], "nothing is written to what is closed"
 
 
+async def test_a_head_is_written_before_a_websocket_takes_the_connection(
+    written: Written, joining: Joining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def upgrade(protocol: HttpProtocol) -> None:
+        protocol.transport.write(b"101")
+
+    monkeypatch.setattr(HttpProtocol.__mro__[1], "handle_websocket_upgrade", upgrade)
+    protocol = object.__new__(HttpProtocol)
+    protocol.transport = joining
+    joining.write(HEAD)
+    protocol.handle_websocket_upgrade()
+
+    assert written.pieces == [HEAD, b"101"]
+
+
 # ------------------------------------------------------------------------------------------------------ a real server
 
 
