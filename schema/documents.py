@@ -99,6 +99,11 @@ class Operation:
         return [item for item in self.ast.definitions if isinstance(item, FragmentDefinitionNode)]
 
 
+def _variables_of(node: OperationDefinitionNode) -> set[str]:
+    # What a client gives besides those is coerced by nobody.
+    return {definition.variable.name.value for definition in node.variable_definitions or ()}
+
+
 @dataclass(eq=False)
 class Document:
     """A parsed document, what is wrong with it, and its operations."""
@@ -109,9 +114,9 @@ class Document:
     """By their names; the only one without a name, too."""
 
     def __post_init__(self) -> None:
-        sized_by = tuple(sorted(page_size_variables(self.ast)))
+        sizes = page_size_variables(self.ast)
         found = [
-            Operation(self.ast, item, not self.errors, sized_by)
+            Operation(self.ast, item, not self.errors, tuple(sorted(sizes & _variables_of(item))))
             for item in self.ast.definitions
             if isinstance(item, OperationDefinitionNode)
         ]
@@ -151,7 +156,7 @@ class Documents:
         sizes: tuple[tuple[str, object, bool], ...] = ()
         if operation.sized_by:
             sizes = tuple([(name, variables.get(name), name in variables) for name in operation.sized_by])
-            if not all(size is None or isinstance(size, int) for _, size, _ in sizes):
+            if not all(size is None or isinstance(size, int | float) for _, size, _ in sizes):
                 return None  # the variable is refused when it is coerced
         known = operation.nodes_errors
         if sizes not in known:

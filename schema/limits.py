@@ -158,7 +158,8 @@ _SIZES = ("first", "last")
 
 def _row_count(value: object) -> int:
     """A page has the default size where none, or none that makes sense, is given; one too large is refused later."""
-    return min(max(value, 0), LARGEST_PAGE) if isinstance(value, int) else DEFAULT_PAGE
+    # A variable may have come as 100.0, which an Int takes for 100.
+    return int(min(max(0, value), LARGEST_PAGE)) if isinstance(value, int | float) else DEFAULT_PAGE
 
 
 def _shown(number: int) -> str:

@@ -133,6 +133,25 @@ def test_rows_are_counted_with_the_variables_given(schema: Schema) -> None:
     assert problems(schema, query, n="x", m={}) == []  # said when the variable is coerced
 
 
+def test_a_size_that_came_as_a_float_counts_like_the_int_that_it_is_taken_for(schema: Schema) -> None:
+    query = "query Q($n: Int) { jobs(first: $n) { nodes { logs(first: $n) { totalCount } } } }"
+
+    assert "10100 rows" in problems(schema, query, n=100.0)[0][1]
+    assert "10100 rows" in problems(schema, query, n=1e300)[0][1]
+    assert problems(schema, query, n=5.0) == []
+
+
+def test_what_is_given_for_variables_of_other_operations_lets_nothing_through(schema: Schema) -> None:
+    small, large = (
+        "query A($m: Int) { jobs(first: $m) { totalCount } }",
+        "query B($n: Int) { jobs(first: $n) { nodes { logs(first: $n) { totalCount } } } }",
+    )
+    operations = schema.document(f"{small} {large}").operations
+
+    assert schema.nodes_error(operations["B"], {"n": 100, "m": "of another one"}) is not None
+    assert schema.nodes_error(operations["A"], {"n": 100, "m": 100}) is None
+
+
 def test_each_operation_is_measured_for_itself(schema: Schema) -> None:
     small, large = (
         "query A { viewer { id } }",
