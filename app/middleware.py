@@ -291,10 +291,10 @@ class Door:
         passage = _Passage(scope, receive, send, self.rules)
         given = passage.head.headers.get(b"traceparent")
         caller = None if given is None else _caller(given)
-        if not passage.is_http or passage.path in PROBES:
+        if not passage.is_http:
             opened(caller)
             await self._pass(passage)
-        elif makes_spans():
+        elif makes_spans() and passage.path not in PROBES:
             # The id is never reset: the server's own error handling, outside of this, should know it as well.
             with received(f"HTTP {scope['method']}", caller):
                 await self._pass(passage)

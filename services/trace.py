@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeAlias
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def received(
 def _received(
     tracer: Tracer, name: str, caller: Caller | None, attributes: Mapping[str, str] | None
 ) -> Generator[Span]:
-    context = None
+    # Nothing of the request before: the server begins the next one of a connection in the midst of that.
+    context = Context()
     if caller is not None:
         trace_id, span_id, flags = (int(part, 16) for part in caller)
         parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import SecretStr
+from starlette.types import Message
 
 from app.serving import log_to_stderr
 from app.settings import BadSettingError, Settings, read
@@ -229,6 +230,33 @@ async def test_a_request_without_a_caller_begins_the_trace_that_its_answer_names
     assert span.parent is None
     assert span.context is not None
     assert answer.headers["x-trace-id"] == f"{span.context.trace_id:032x}"
+
+
+async def test_requests_of_one_connection_are_traces_of_their_own(api: Api, spans: InMemorySpanExporter) -> None:
+    """A server begins the next one in the midst of sending, where what the present one has set is still there."""
+    tasks: list[asyncio.Task[None]] = []
+    headers = [(name.encode(), value.encode()) for name, value in {"host": "signoff.test", **api.bearer()}.items()]
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def ask(path: str, *others: str) -> None:
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body" and others:
+                tasks.append(asyncio.create_task(ask(*others)))
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"query={viewer{id}}"}
+        await api.app({**scope, "headers": headers, "state": {}}, receive, send)
+
+    await ask("/healthz", "/graphql", "/graphql")
+    for task in tasks:
+        await task
+
+    made = spans.get_finished_spans()
+    requests = [span for span in made if span.name == "HTTP GET"]
+    assert [span.parent for span in requests] == [None, None]
+    assert {parent_of(span) for span in made if span.name == "GraphQL query"} == set(map(id_of, requests))
+    assert len({trace_of(span) for span in made}) == 2
 
 
 async def over_a_socket(api: Api, *asked: dict[str, Any], **headers: str) -> None:
