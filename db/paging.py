@@ -84,15 +84,18 @@ class Key:
         greater = after != self.descending
         return tuple_(*columns) > tuple_(*values) if greater else tuple_(*columns) < tuple_(*values)
 
-    def cut(self, statement: Select[Any], rows: FromClause, page: Page) -> Select[Any]:
+    def cut(self, statement: Select[Any], rows: FromClause, page: Page, *, is_kept: bool) -> Select[Any]:
         """Restrict a statement to one page and a row more, in reading order; `_values` has its parameters."""
         if page.after is not None:
             statement = statement.where(self.beyond(rows, after=True))
         if page.before is not None:
             statement = statement.where(self.beyond(rows, after=False))
-        # In the text: a number that PostgreSQL does not know yet is a tenth of the table to it, for which other plans
-        # are better, so it would plan anew each time.
-        size = literal_column(str(page.limit + 1), Integer())
+        # A number that PostgreSQL does not know yet is a tenth of the table to it, for which other plans are better, so
+        # it plans anew each time. What is kept is to be planned once, and has it in the text; but the best way through
+        # a list that is filtered depends on how many rows the filter lets through, so that is not.
+        size: ColumnElement[int] = (
+            literal_column(str(page.limit + 1), Integer()) if is_kept else literal(page.limit + 1, Integer())
+        )
         return statement.order_by(*self.order(rows, backward=page.backward)).limit(size)
 
 
@@ -175,7 +178,11 @@ async def page_of_list(
 ) -> PageOf[R]:
     """One page of one list."""
     shape = None if listing.shape is None else ("page", table.name, listing.shape, key, _shape(page))
-    statement = prepared(tx, shape, lambda: key.cut(listing.build(table), table, page), named=listing.named)
+
+    def build() -> Select[Any]:
+        return key.cut(listing.build(table), table, page, is_kept=shape is not None)
+
+    statement = prepared(tx, shape, build, named=listing.named)
     rows = await tx.fetch(statement, {**listing.values, **_values(page)})
     return _page_of([record(row) for row in rows], page)
 
@@ -229,13 +236,14 @@ def _of_parents(
     if postgresql:
         # For each parent one range of an index, left at the limit. All of them are not put in an order: the first rows
         # are read while PostgreSQL still looks for the last.
-        ranges = key.cut(build(table).where(table.c[parent] == wanted.c.value), table, page).lateral("part")
+        of_one = build(table).where(table.c[parent] == wanted.c.value)
+        ranges = key.cut(of_one, table, page, is_kept=True).lateral("part")
         statement = select(ranges).select_from(wanted.join(ranges, true()))
     else:
         # SQLite has no LATERAL; a correlated subquery on the column that is unique within a list reads the same ranges.
         part = table.alias("part")
         unique = key.names[-1]
-        ids = key.cut(build(part).where(part.c[parent] == wanted.c.value), part, page)
+        ids = key.cut(build(part).where(part.c[parent] == wanted.c.value), part, page, is_kept=True)
         ids = ids.with_only_columns(part.c[unique]).correlate(wanted)
         of_parent = and_(table.c[parent] == wanted.c.value, table.c[unique].in_(ids.scalar_subquery()))
         statement = build(table).select_from(wanted.join(table, of_parent))

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from db import executions, jobs, logs, paging
-from db.records import EVERYTHING, WHOLE_ENTRY, JobFilter, JobLogFilter, JobOrderField, OrderDirection, Page
+from db.records import EVERYTHING, WHOLE_ENTRY, JobFilter, JobLogFilter, JobOrderField, JobStatus, OrderDirection, Page
 from db.session import Database
-from tests.db.making import make_job, make_queued
+from tests.db.making import make_job, make_queued, scalar
 from tests.db.test_paging import fill
 
 _PLANNED = """
@@ -113,6 +113,38 @@ async def test_a_step_finds_its_execution_by_its_id(postgresql_url: str) -> None
     await database.close()
 
     assert "using pk_executions" in plan, plan
+
+
+_MANY_JOBS = """
+INSERT INTO jobs SELECT (jsonb_populate_record(j, jsonb_build_object(
+    'id', 'job_' || n, 'updated_at', now() - n * interval '1 s', 'status', (ARRAY['pending', 'assigned'])[1 + n % 2]
+))).* FROM jobs j, generate_series(1, 20000) n
+"""
+_FILTERED = """
+SELECT sum(generic_plans) FROM pg_prepared_statements
+WHERE statement LIKE '%jobs.status IN%' AND statement NOT LIKE '%generic_plans%'
+"""
+
+
+async def test_a_list_that_is_filtered_is_planned_for_its_filter(postgresql_url: str) -> None:
+    """What most jobs are is found among the last changed; what none is, is not looked for among all of them."""
+    database = Database.open(postgresql_url, pool_size=1)
+    async with database.begin() as tx:
+        await make_job(tx)
+        await tx.connection.exec_driver_sql(_MANY_JOBS)
+        await tx.connection.exec_driver_sql("ANALYZE jobs")
+    found: set[int] = set()
+    for status in [JobStatus.PENDING, JobStatus.RESUBMISSION_REQUIRED] * 8:
+        wanted, order = JobFilter(statuses=(status,)), OrderDirection.DESC
+        async with database.read() as tx:
+            listed = await jobs.page(tx, EVERYTHING, wanted, JobOrderField.UPDATED_AT, order, Page(5))
+        found.add(len(listed.rows))
+    async with database.begin() as tx:
+        planned_for_all: int = await scalar(tx, _FILTERED)
+    await database.close()
+
+    assert found == {0, 5}
+    assert planned_for_all == 0
 
 
 async def test_the_sizes_of_pages_that_clients_choose_fill_no_memory(
