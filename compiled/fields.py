@@ -25,6 +25,7 @@ from graphql.pyutils import Path, Undefined
 
 from compiled.bindings import OfSource, Reading
 from compiled.flight import Bound, Flight, Gap, Pending
+from compiled.tuples import new_tuple
 
 if TYPE_CHECKING:
     from compiled.plan import Variant
@@ -45,8 +46,6 @@ completes an item of an unexpected class."""
 PutItem: TypeAlias = "Callable[[Flight, Any, Path, int, list[Any], Bound | None], None]"
 """Completes an item and puts it into its place: flight, value, path and index, list, bound."""
 
-# Makes a named tuple in half the time that calling its class takes.
-_new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 
 # Classes whose instances are values: neither awaitable nor errors. Learned as they are met, so that the next one is
 # a look into a set; no more than there are in any honest program.
@@ -115,9 +114,9 @@ class FieldPlan:
 
     def path(self, path: Path | None, index: int | None) -> Path:
         """Return the field's place in the answer."""
-        at: Any = path if index is None else _new(Path, (path, index, None))
+        at: Any = path if index is None else new_tuple(Path, (path, index, None))
         for step in self.suffix:
-            at = _new(Path, (at, *step))
+            at = new_tuple(Path, (at, *step))
         found: Path = at
         return found
 
@@ -148,6 +147,24 @@ class FieldPlan:
         except Exception as error:  # noqa: BLE001  (whatever it is, it is the field's)
             self.failed(executor, error, at)
             return None
+
+    def run_slowly(
+        self,
+        flight: Flight,
+        source: Any,
+        out: dict[str, Any],
+        path: Path | None,
+        index: int | None,
+        bound: Bound | None,
+    ) -> None:
+        """Resolve and complete the field as graphql-core does."""
+        at = self.path(path, index)
+        value = flight.executor.execute_field(self.parent, source, self.details, at, None)
+        if flight.executor.is_awaitable(value):
+            out[self.key] = None
+            flight.new.append(Pending(value, out, self.key, None, at, None, bound))
+        elif value is not Undefined:
+            out[self.key] = value
 
     def put_slowly(
         self, flight: Flight, value: Any, path: Path | None, index: int | None, container: Any, bound: Bound | None
@@ -208,23 +225,7 @@ class CoreField(FieldPlan):
 
     __slots__ = ()
 
-    def run(
-        self,
-        flight: Flight,
-        source: Any,
-        out: dict[str, Any],
-        path: Path | None,
-        index: int | None,
-        bound: Bound | None,
-    ) -> None:
-        """Resolve and complete the field."""
-        at = self.path(path, index)
-        value = flight.executor.execute_field(self.parent, source, self.details, at, None)
-        if flight.executor.is_awaitable(value):
-            out[self.key] = None
-            flight.new.append(Pending(value, out, self.key, None, at, None, bound))
-        elif value is not Undefined:
-            out[self.key] = value
+    run = FieldPlan.run_slowly
 
 
 Put: TypeAlias = "Callable[[Flight, Any, Path | None, int | None, Any, Bound | None], None]"
@@ -262,7 +263,7 @@ class RunField(FieldPlan):
                     info = self.info(executor, self.path(path, index))
                     call = executor.calls[self] = self.variant.call(executor, self, info)
                 if call is False:
-                    CoreField.run(self, flight, source, out, path, index, bound)  # type: ignore[arg-type]
+                    self.run_slowly(flight, source, out, path, index, bound)
                     return
                 if call.__class__ is OfSource:
                     value = call.call(source)
@@ -397,7 +398,7 @@ class KeyedField(RunField):
         elif key is None and self.nullable:
             out[self.key] = None
         else:
-            CoreField.run(self, flight, source, out, path, index, bound)  # type: ignore[arg-type]
+            self.run_slowly(flight, source, out, path, index, bound)
 
     def fill(self, flight: Flight, found: Mapping[Any, Any], gaps: list[Gap]) -> None:
         """Complete what was read and put it into the gaps, until there are none."""

@@ -25,6 +25,7 @@ from graphql.language import DirectiveNode
 from compiled.bindings import Bindings, Call, OfSource, Reading
 from compiled.fields import FieldPlan, Run, RunItems, Suffix
 from compiled.selection import compile_loop, compile_selection
+from compiled.variables import UNCHANGEABLE
 
 _KEPT_OPERATIONS = 500
 # Of one operation, by the values of the variables that its @skip and @include read: for each a way to execute it.
@@ -34,7 +35,6 @@ _CONDITIONS = {"skip", "include"}
 _NOT_COMPILED = {"defer", "stream", "experimental_disableErrorPropagation"}
 
 _PLAIN_LITERALS = {"int_value", "float_value", "string_value", "boolean_value", "null_value"}
-_UNCHANGEABLE = {int, float, str, bool, type(None)}
 
 
 class Variant:
@@ -155,7 +155,7 @@ def _keep_arguments(field: FieldPlan, node: FieldNode, found: Mapping[str, Any])
             return
     names = {name for name, _ in variables}
     constants = {name: value for name, value in found.items() if name not in names}
-    if all(value.__class__ in _UNCHANGEABLE for value in constants.values()):
+    if all(value.__class__ in UNCHANGEABLE for value in constants.values()):
         field.constants, field.variables = constants, variables
 
 

@@ -10,6 +10,7 @@ from graphql.execution.executor import CollectedErrors
 from graphql.execution.values import VariableValues
 from graphql.pyutils import RefMap
 
+from compiled.tuples import new_tuple
 from compiled.variables import Variables
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from compiled.plan import Operation, Variant
 
 _new = cast("Any", object.__new__)
-# Makes a named tuple in half the time that calling its class takes.
-_new_tuple = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
 
 
 class Prepared:
@@ -67,7 +66,7 @@ class Prepared:
             "calls": {},
         }
         helpers = (executor.gather_async_work, executor.track_async_work)
-        executor.async_helpers = _new_tuple(GraphQLResolveInfoHelpers, helpers)
+        executor.async_helpers = new_tuple(GraphQLResolveInfoHelpers, helpers)
         executor.variant = self._only_variant or self._operation.variant(executor)
         return executor
 

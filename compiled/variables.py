@@ -24,11 +24,12 @@ from graphql.execution.values import (
 )
 from graphql.utilities import coerce_input_value  # pyright: ignore[reportUnknownVariableType]
 
+from compiled.tuples import new_tuple
+
 # As many as graphql-core's executor tells of.
 _MOST_ERRORS = 50
-_UNCHANGEABLE = {int, float, str, bool, type(None)}
-# Makes a named tuple in half the time that calling its class takes.
-_new = cast("Any", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]  (typeshed leaves it open)
+# Classes of values that may be kept from one execution to the next: nobody can change them.
+UNCHANGEABLE = {int, float, str, bool, type(None)}
 
 
 class _Variable(NamedTuple):
@@ -78,10 +79,10 @@ class Variables:
                     made = _ASK
             if made is _ASK:
                 return self._ordinary(given)
-            sources[name] = _new(VariableValueSource, (signature, value))
+            sources[name] = new_tuple(VariableValueSource, (signature, value))
             if made is not Undefined:
                 coerced[name] = made
-        values: VariableValues = _new(VariableValues, (sources, coerced))
+        values: VariableValues = new_tuple(VariableValues, (sources, coerced))
         return values
 
     def _ordinary(self, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
@@ -106,7 +107,7 @@ def _default(schema: GraphQLSchema, node: VariableDefinitionNode) -> Any:
     if isinstance(found, list):
         return _ASK
     value = found.coerced.get(node.variable.name.value, Undefined)
-    return value if value is Undefined or value.__class__ in _UNCHANGEABLE else _ASK
+    return value if value is Undefined or value.__class__ in UNCHANGEABLE else _ASK
 
 
 def _nested(type_: Any, value: Any) -> Any:

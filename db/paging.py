@@ -140,7 +140,7 @@ def unread_columns(table: FromClause, names: Sequence[str]) -> list[ColumnElemen
     ]
 
 
-# Clients choose the sizes of pages and what of log entries is read: what nobody asks for any more makes room.
+# Clients choose the sizes of pages and what of records is read: what nobody asks for any more makes room.
 # Each takes some 60 KiB.
 _LARGEST_KEPT = 500
 _kept: dict[Hashable, Prepared] = {}
@@ -152,7 +152,7 @@ def prepared(tx: Transaction, shape: Hashable, build: Callable[[], Statement], *
     if shape is None:
         return Prepared(build(), tx.dialect, whole=False, named=named)
     key = (tx.postgresql, shape)
-    found = _kept.pop(key) if key in _kept else Prepared(build(), tx.dialect, named=named)
+    found = _kept.pop(key, None) or Prepared(build(), tx.dialect, named=named)
     _kept[key] = found
     if len(_kept) > _LARGEST_KEPT:
         del _kept[next(iter(_kept))]

@@ -45,9 +45,8 @@ def selected(info: Info, *paths: Path) -> frozenset[str]:
     # What is skipped depends on which variables are true, and on nothing else of them.
     true = frozenset([name for name, value in variables.items() if value is True])
     key = (paths, true, *map(id, nodes))
-    if key in _kept:
-        known = _kept.pop(key)
-    else:
+    known = _kept.pop(key, None)
+    if known is None:
         names = frozenset(node.name.value for path in paths for node in _below(nodes, path, raw.fragments, variables))
         # The nodes are kept beside them, so that their identity stays their own.
         known = nodes, names

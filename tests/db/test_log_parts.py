@@ -5,13 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import logs, paging, rows
+from db import logs, rows
 from db.records import (
     EVERYTHING,
     WHOLE_ENTRY,
@@ -116,22 +115,3 @@ def test_entries_know_what_they_have_not_been_read_with() -> None:
 
 def test_a_whole_entry_has_every_field() -> None:
     assert {field.name for field in fields(JobLog)} == WHOLE_ENTRY
-
-
-async def test_what_is_read_most_stays_built_whatever_else_clients_choose(
-    filled: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: dict[Any, Any] = {}
-    monkeypatch.setattr(paging, "_kept", kept)
-    monkeypatch.setattr(paging, "_LARGEST_KEPT", 10)
-    first: Any = None
-    async with filled.read() as tx:
-        for number in range(100):
-            await logs.get_many(tx, EVERYTHING, [], WHOLE_ENTRY)
-            first = first or next(iter(kept.values()))
-            await logs.get_many(
-                tx, EVERYTHING, [], Parts(part for bit, part in enumerate(parts_of(JobLog)) if number >> bit & 1)
-            )
-            assert first in kept.values()
-
-    assert len(kept) == 10

@@ -8,7 +8,19 @@ from typing import Any, cast
 import pytest
 
 from db import executions, jobs, logs, paging
-from db.records import EVERYTHING, WHOLE_ENTRY, JobFilter, JobLogFilter, JobOrderField, JobStatus, OrderDirection, Page
+from db.records import (
+    EVERYTHING,
+    WHOLE_ENTRY,
+    JobFilter,
+    JobLog,
+    JobLogFilter,
+    JobOrderField,
+    JobStatus,
+    OrderDirection,
+    Page,
+    Parts,
+    parts_of,
+)
 from db.session import Database
 from tests.db.making import make_job, make_queued, scalar
 from tests.db.test_paging import fill
@@ -147,12 +159,16 @@ async def test_a_list_that_is_filtered_is_planned_for_its_filter(postgresql_url:
     assert planned_for_all == 0
 
 
-async def test_the_sizes_of_pages_that_clients_choose_fill_no_memory(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: dict[Any, Any] = {}
-    monkeypatch.setattr(paging, "_kept", kept)
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
+    """The statements that are kept: none yet, and ten at most."""
+    none: dict[Any, Any] = {}
+    monkeypatch.setattr(paging, "_kept", none)
     monkeypatch.setattr(paging, "_LARGEST_KEPT", 10)
+    return none
+
+
+async def test_the_sizes_of_pages_that_clients_choose_fill_no_memory(database: Database, kept: dict[Any, Any]) -> None:
     async with database.begin() as tx:
         made = [(await make_job(tx)).id for _ in range(3)]
     for size in range(1, 30):
@@ -163,3 +179,19 @@ async def test_the_sizes_of_pages_that_clients_choose_fill_no_memory(
         assert [job.id for job in page.rows] == made[:size]
         assert page.has_next == (size < len(made))
         assert len(kept) <= 10
+
+
+async def test_what_is_read_most_stays_built_whatever_else_clients_choose(
+    database: Database, kept: dict[Any, Any]
+) -> None:
+    first: Any = None
+    async with database.read() as tx:
+        for number in range(100):
+            await logs.get_many(tx, EVERYTHING, [], WHOLE_ENTRY)
+            first = first or next(iter(kept.values()))
+            await logs.get_many(
+                tx, EVERYTHING, [], Parts(part for bit, part in enumerate(parts_of(JobLog)) if number >> bit & 1)
+            )
+            assert first in kept.values()
+
+    assert len(kept) == 10
