@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from db import rows
+from db.chains import Link, Place, chained
 from db.models import agent_slots, agents, executions, jobs
 from db.paging import (
     Key,
@@ -232,44 +233,55 @@ async def _advance(
     execution_id: str,
     held_fence: int,
     values: Mapping[str, Any],
-    expressions: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
+    expressions: Mapping[str, Callable[[Place], Any]] = MappingProxyType({}),
     /,
     *,
     returning: Sequence[str] = ("fence",),
+    first: Sequence[Link] = (),
+    then: Sequence[Link] = (),
     **parameters: Any,
-) -> Any:
-    """Compare and set: change a live execution if its fence is still the one held; the row as changed, else None.
+) -> Sequence[Sequence[Any]] | None:
+    """Compare and set: change a live execution if its fence is still the one held; None where it is not.
 
     Columns are set to values, or to SQL expressions, made when a statement of that shape is first built: for the same
-    columns they are always the same, and they may have `parameters`.
+    columns they are always the same, and they may have `parameters`. Returns the rows of the links `first`, its own,
+    and those of what is executed `then`.
     """
     held = {"id": execution_id, "fence": held_fence}
 
-    def build() -> Update:
-        same = [executions.c[name] == parameter for name, parameter in new(executions, held, "held").items()]
-        moved = {name: make() for name, make in expressions.items()}
-        # A parameter, which an index of the live ones alone does not serve: the row is found by its id. That index
-        # looks shorter to PostgreSQL than it is, by all that has been live since the last vacuum.
-        is_live = executions.c.state != bindparam("finished", type_=executions.c.state.type)
-        changed = update(executions).where(*same, is_live).values({**new(executions, values), **moved})
+    def build(place: Place) -> Update:
+        moved = {name: make(place) for name, make in expressions.items()}
+        changed = update(executions).where(*_is_held(place), *place.when)
+        changed = changed.values({**place.new(executions, values), **moved})
         return changed.returning(*(executions.c[name] for name in returning))
 
-    statement = prepared(tx, ("advance", *values, "by", *expressions, "giving", *returning), build)
+    shape = ("advance", *values, "by", *expressions, "giving", *returning)
     held_and_live = {**given(held, "held"), "finished": ExecutionState.FINISHED}
-    return await tx.fetch_one(statement, {**held_and_live, **given(values), **parameters})
+    return await chained(tx, *first, Link(shape, build, {**held_and_live, **given(values), **parameters}), *then)
 
 
-async def sending(tx: Transaction, execution_id: str, fence: int, request_digest: str) -> bool:
-    """The agent is about to be sent a request; False where the fence was raised."""
+def _is_held(place: Place) -> tuple[ColumnElement[bool], ...]:
+    held = place.new(executions, ("id", "fence"), "held")
+    # A parameter, which an index of the live ones alone does not serve: the row is found by its id. That index
+    # looks shorter to PostgreSQL than it is, by all that has been live since the last vacuum.
+    is_live = executions.c.state != place.parameter("finished", executions.c.state.type)
+    return executions.c.id == held["id"], executions.c.fence == held["fence"], is_live
+
+
+async def sending(
+    tx: Transaction, execution_id: str, fence: int, request_digest: str, *, then: Sequence[Link] = ()
+) -> bool:
+    """The agent is about to be sent a request; False where the fence was raised, and nothing is done `then`."""
     advanced = await _advance(
         tx,
         execution_id,
         fence,
         {"state": ExecutionState.CALLING_AGENT, "agent_responded": False, "request_digest": request_digest},
         {
-            "started_at": lambda: func.coalesce(executions.c.started_at, now()),
-            "agent_tries": lambda: executions.c.agent_tries + 1,
+            "started_at": lambda _: func.coalesce(executions.c.started_at, now()),
+            "agent_tries": lambda _: executions.c.agent_tries + 1,
         },
+        then=then,
     )
     return advanced is not None
 
@@ -280,9 +292,16 @@ async def not_answered(tx: Transaction, execution_id: str, fence: int, *, respon
 
 
 async def keep_answer(
-    tx: Transaction, execution_id: str, fence: int, answer: JsonValue, deadline_seconds: float
+    tx: Transaction,
+    execution_id: str,
+    fence: int,
+    answer: JsonValue,
+    deadline_seconds: float,
+    *,
+    first: Sequence[Link] = (),
+    then: Sequence[Link] = (),
 ) -> bool:
-    """Keep the whole answer and start the clock of its validation; False where the fence was raised."""
+    """Keep the whole answer, start the clock of its validation and give the slot back; False: the fence was raised."""
     advanced = await _advance(
         tx,
         execution_id,
@@ -294,7 +313,9 @@ async def keep_answer(
             "answer": answer,
             "validation_round": 1,
         },
-        {"validation_deadline": lambda: in_seconds("deadline")},
+        {"validation_deadline": lambda place: in_seconds(place.name("deadline"))},
+        first=first,
+        then=(freeing_slot(execution_id), *then),
         deadline=float(deadline_seconds),
     )
     return advanced is not None
@@ -324,25 +345,34 @@ NOTHING = Spent()
 _SPENT = ("prompt_tokens", "completion_tokens", "cost_usd")
 
 
-def _added(name: str) -> ColumnElement[Any]:
-    return func.coalesce(executions.c[name], 0) + bindparam(f"add_{name}", type_=executions.c[name].type)
+def _added(name: str, place: Place) -> ColumnElement[Any]:
+    return func.coalesce(executions.c[name], 0) + place.parameter(f"add_{name}", executions.c[name].type)
 
 
-def _adding(calls: int, spent: Spent) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+def _adding(calls: int, spent: Spent) -> tuple[dict[str, Callable[[Place], Any]], dict[str, Any]]:
     """What is added to which column, and the parameters of that."""
     amounts = {"validator_calls": calls or None, **{name: getattr(spent, name) for name in _SPENT}}
     known = {name: amount for name, amount in amounts.items() if amount is not None}
     return {name: partial(_added, name) for name in known}, given(known, "add")
 
 
-async def asking(tx: Transaction, execution_id: str, fence: int, *, calls: int = 1, spent: Spent = NOTHING) -> bool:
+async def asking(
+    tx: Transaction,
+    execution_id: str,
+    fence: int,
+    *,
+    calls: int = 1,
+    spent: Spent = NOTHING,
+    first: Sequence[Link] = (),
+    then: Sequence[Link] = (),
+) -> bool:
     """A validator is about to be asked, and so many requests are logged; False where the fence was raised.
 
     `spent` is what the calls before it cost.
     """
     added, parameters = _adding(calls, spent)
     values = {"state": ExecutionState.VALIDATING, "next_retry_at": None}
-    return await _advance(tx, execution_id, fence, values, added, **parameters) is not None
+    return await _advance(tx, execution_id, fence, values, added, first=first, then=then, **parameters) is not None
 
 
 async def keeping(tx: Transaction, execution_id: str, fence: int, *, calls: int = 0, spent: Spent = NOTHING) -> bool:
@@ -362,9 +392,9 @@ async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_secon
         fence,
         {"state": ExecutionState.WAITING_RETRY, "lease_owner": None},
         {
-            "next_retry_at": lambda: in_seconds("delay"),
-            "claimable_at": lambda: in_seconds("delay"),
-            "validator_tries": lambda: executions.c.validator_tries + 1,
+            "next_retry_at": lambda place: in_seconds(place.name("delay")),
+            "claimable_at": lambda place: in_seconds(place.name("delay")),
+            "validator_tries": lambda _: executions.c.validator_tries + 1,
         },
         delay=float(delay_seconds),
     )
@@ -417,12 +447,12 @@ async def finish(
             "fence": fence + 1,
             **({} if validation_id is None else {"latest_validation_id": validation_id}),
         },
-        {"finished_at": now, **added},
+        {"finished_at": lambda _: now(), **added},
         returning=_SPENT,
         **parameters,
     )
     tx.rings.add(execution_id)
-    return None if row is None else Spent(*row)
+    return None if row is None else Spent(*row[0])
 
 
 async def reopen(
@@ -670,12 +700,17 @@ async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
 
 async def free_slot(tx: Transaction, execution_id: str) -> None:
     """Give the execution's slot back, if it holds one."""
+    await chained(tx, freeing_slot(execution_id))
 
-    def build() -> Update:
-        held = agent_slots.c.execution_id == bindparam("key", type_=Id)
-        return update(agent_slots).where(held).values(execution_id=null())
 
-    await tx.fetch(prepared(tx, "free a slot", build), {"key": execution_id})
+def freeing_slot(execution_id: str) -> Link:
+    """The same as a link of a chain."""
+
+    def build(place: Place) -> Update:
+        held = agent_slots.c.execution_id == place.parameter("key", Id)
+        return update(agent_slots).where(held, *place.when).values(execution_id=null())
+
+    return Link("free a slot", build, {"key": execution_id}, brings=0)
 
 
 async def renew(tx: Transaction, owner: str, execution_ids: Sequence[str], lease_seconds: float) -> set[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, FromClause, Select, Update, bindparam, func, insert, null, or_, select, update
 
 from db import job_counts, rows
+from db.chains import Link, Place, chained
 from db.feed import announce, announcement
 from db.models import executions, jobs
 from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread, unread_columns
-from db.prepared import given, new
+from db.prepared import given
 from db.records import WHOLE_JOB, Job, JobFilter, JobOrderField, JobStatus, OrderDirection, Parts
 from db.types import ByteText, Id, in_seconds, now
 
@@ -77,34 +78,52 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     Every transaction that appends to a job's log takes this lock first: so a job's entries commit in the order of
     their numbers.
     """
-
-    def build() -> Select[Any]:
-        locked = unread(jobs, _WHOLE).where(jobs.c.id == bindparam("key", type_=Id)).with_for_update(of=jobs)
-        return locked.add_columns(announcement()) if tx.postgresql else locked
-
-    row = await tx.fetch_one(prepared(tx, "lock a job", build, named=False), {"key": job_id})
-    return None if row is None else rows.reader(Job, WHOLE_JOB)(row[: len(_WHOLE)])
+    found = await chained(tx, locking(job_id))
+    return None if found is None else read_locked(found[0])
 
 
-async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
-    """Compare and set: change the job if its status and revision are still those of `job`, else None."""
+def locking(job_id: str, *, reads: bool = True) -> Link:
+    """The same as the first link of a chain. Unless it `reads`, it brings nothing that is worth reading."""
+    columns = _WHOLE if reads else ()
+
+    def build(place: Place) -> Select[Any]:
+        announced = announcement() if place.postgresql else null()
+        locked = unread(jobs, columns).add_columns(announced).where(jobs.c.id == place.parameter("key", Id))
+        return locked.with_for_update(of=jobs)
+
+    return Link(("lock a job", reads), build, {"key": job_id}, brings=len(columns) + 1)
+
+
+def read_locked(row: Sequence[Any]) -> Job:
+    """The job of the row that the link brings."""
+    return rows.reader(Job, WHOLE_JOB)(row[:-1])
+
+
+async def change(
+    tx: Transaction, job: Job, *, first: Sequence[Link] = (), then: Sequence[Link] = (), **values: Any
+) -> Job | None:
+    """Compare and set: change the job if its status and revision are still those of `job`, else None.
+
+    What is to be executed `first` and `then` goes with it; the latter not where it is None.
+    """
     moves = "status" in values and values["status"] is not job.status
     old = {"id": job.id, "status": job.status, "revision": job.revision}
 
-    def build() -> Update:
-        same = [jobs.c[name] == parameter for name, parameter in new(jobs, old, "old").items()]
+    def build(place: Place) -> Update:
+        same = [jobs.c[name] == parameter for name, parameter in place.new(jobs, old, "old").items()]
         moved = {"status_since": now()} if moves else {}
-        changed = update(jobs).where(*same).values(updated_at=now(), **moved, **new(jobs, values))
-        return changed.returning(jobs.c.updated_at)
+        changed = update(jobs).where(*same, *place.when)
+        return changed.values(updated_at=now(), **moved, **place.new(jobs, values)).returning(jobs.c.updated_at)
 
     stored: dict[str, Any] = {
         name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()
     }
-    statement = prepared(tx, ("change a job", moves, *values), build)
-    row = await tx.fetch_one(statement, given(old, "old") | given(stored))
-    if row is None:
+    changing = Link(("change a job", moves, *values), build, given(old, "old") | given(stored))
+    found = await chained(tx, *first, changing, *then)
+    if found is None:
         return None
-    return replace(job, updated_at=row.updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
+    (updated_at,) = found[len(first)]
+    return replace(job, updated_at=updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
 
 
 async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job | None:

@@ -13,13 +13,13 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
-    insert,
     select,
     update,
 )
 
 from db import rows
-from db.models import executions, job_logs
+from db.chains import Link, Place, chained
+from db.models import executions, job_logs, jobs
 from db.paging import (
     Key,
     Listing,
@@ -32,7 +32,7 @@ from db.paging import (
     prepared,
     unread,
 )
-from db.prepared import given, new
+from db.prepared import given
 from db.records import (
     WHOLE_ENTRY,
     WITHOUT_PAYLOAD,
@@ -43,7 +43,7 @@ from db.records import (
     Parts,
     PayloadState,
 )
-from db.types import BigId, ByteText, Id, in_seconds, now
+from db.types import BigId, ByteText, Id, clock, in_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,10 +60,14 @@ REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
 
 async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> None:
     """Append one entry. The transaction holds the job's lock (`jobs.lock`), or has created the job."""
+    await chained(tx, appending(log_id, job.id, entry))
+
+
+def appending(log_id: str, job_id: str, entry: LogEntry) -> Link:
+    """The same as a link of a chain, which may itself begin with the lock."""
     values: dict[str, Any] = {
         "id": log_id,
-        "job_id": job.id,
-        "owner_id": job.owner.id,
+        "job_id": job_id,
         "execution_id": entry.execution_id,
         "attempt": entry.attempt,
         "type": entry.type,
@@ -82,11 +86,13 @@ async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> Non
         **rows.actor_columns("actor", entry.actor),
     }
 
-    def build() -> Insert:
-        return insert(job_logs).inline().values(timestamp=now(), **new(job_logs, values))
+    def build(place: Place) -> Insert:
+        parameters = place.new(job_logs, values)
+        owner = select(jobs.c.owner_id).where(jobs.c.id == parameters["job_id"]).scalar_subquery()
+        entered = place.insert(job_logs, {"timestamp": clock(), "owner_id": owner, **parameters})
+        return entered.returning(job_logs.c.seq)
 
-    await tx.fetch(prepared(tx, "append", build), given(values))
-    tx.rings.add(job.id)
+    return Link("append", build, given(values), rings=job_id)
 
 
 async def open_requests(tx: Transaction, execution_id: str) -> list[JobLog]:

@@ -83,13 +83,17 @@ def is_away(error: BaseException) -> bool:
 class Transaction:
     """One open transaction. Services pass it on and never look inside."""
 
-    def __init__(self, connection: AsyncConnection | _Late, lines: Lines | None = None) -> None:
+    def __init__(
+        self, connection: AsyncConnection | _Late, lines: Lines | None = None, *, single: bool = False
+    ) -> None:
         # A late one has of a connection what statements use.
         self.connection = cast("AsyncConnection", connection)
         self.dialect = connection.dialect
         self.postgresql = connection.dialect.name == "postgresql"
         self._lines = lines
         self._driver: Any = None
+        self._left = 1 if single else None
+        """How many statements may still be executed; None: as many as you like."""
         self.rings: set[str] = set()
         """Jobs whose logs grew, executions that ended or wait: their followers are told once it is committed."""
         self.committed: list[Callable[[], None]] = []
@@ -97,24 +101,27 @@ class Transaction:
 
     @classmethod
     @asynccontextmanager
-    async def driven(cls, engine: AsyncEngine, kept: deque[AsyncConnection]) -> AsyncGenerator[Self]:
+    async def driven(cls, engine: AsyncEngine, kept: deque[AsyncConnection], *, single: bool) -> AsyncGenerator[Self]:
         """A transaction that is begun and committed on the driver's own connection: PostgreSQL's.
 
         What SQLAlchemy executes within finds it begun. Its own way takes four times as long. Some of the engine's
         connections are kept for the next transaction: giving one back and taking it takes as long as all the rest.
+
+        Where a single statement is all that is executed, PostgreSQL makes a transaction of it by itself.
         """
         connection = await _taken(engine, kept)
         adapted: Any = cast("Any", connection.sync_connection).connection.dbapi_connection
-        tx = cls(connection)
+        tx = cls(connection, single=single)
         driver = tx._driver = adapted.driver_connection
         try:
-            transaction = driver.transaction()
-            await transaction.start()
-            adapted._transaction = transaction  # noqa: SLF001
+            transaction = None if single else driver.transaction()
+            if transaction is not None:
+                await transaction.start()
+                adapted._transaction = transaction  # noqa: SLF001
             yield tx
             if connection.in_transaction():
                 await connection.commit()
-            else:
+            elif transaction is not None:
                 await _committed(driver, transaction)
                 adapted._transaction = None  # noqa: SLF001
         except BaseException:
@@ -132,6 +139,11 @@ class Transaction:
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of a statement that was built before."""
+        if self._left is not None:
+            if not self._left:
+                fault = "a second statement in a transaction of a single one"
+                raise RuntimeError(fault)
+            self._left -= 1
         if self._lines is not None and prepared.whole:
             return await self._lines.fetch(prepared, values)
         if self._driver is not None and prepared.whole:
@@ -260,14 +272,15 @@ class Database:
         return cls(engine_for(url, pool_size=pool_size), engine_for(url, pool_size=1), on_commit)
 
     @asynccontextmanager
-    async def begin(self, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
+    async def begin(self, *, urgent: bool = False, single: bool = False) -> AsyncGenerator[Transaction]:
         """Open a transaction that may write; commits at the end of the block, rolls back on an exception.
 
-        An urgent one goes before all others of this process that wait for their turn.
+        An urgent one goes before all others of this process that wait for their turn. A single one is for one chain of
+        statements, which on PostgreSQL is committed as soon as it is executed: what has written needs no taking back.
         """
         engine, kept = (self._urgent, self._none) if urgent else (self._engine, self._kept)
         if self._one_writer is None:
-            async with Transaction.driven(engine, kept) as tx:
+            async with Transaction.driven(engine, kept, single=single) as tx:
                 yield tx
         else:
             async with self._one_writer.turn(urgent=urgent), engine.connect() as connection:

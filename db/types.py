@@ -114,6 +114,31 @@ def now() -> _Moment:
     return in_seconds(0)
 
 
+class _Clock(FunctionElement[datetime]):
+    """The moment at which it is evaluated by the database's clock: after whatever its statement has waited for."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+
+@compiles(_Clock, "postgresql")
+def _clock_on_postgresql(element: _Clock, compiler: SQLCompiler, **kw: Any) -> str:
+    del element, compiler, kw
+    return "clock_timestamp()"
+
+
+@compiles(_Clock, "sqlite")
+def _clock_on_sqlite(element: _Clock, compiler: SQLCompiler, **kw: Any) -> str:
+    # Who writes there has waited before.
+    del element
+    return compiler.process(now(), **kw)
+
+
+def clock() -> _Clock:
+    """SQL for the moment at which a row is written, which is no index's: where it waits for a lock, afterwards."""
+    return _Clock()
+
+
 class _Epoch(FunctionElement[float]):
     """The start of the present statement by the database's clock, in seconds since 1970."""
 

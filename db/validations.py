@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    ColumnElement,
     Delete,
     FromClause,
     Insert,
@@ -14,14 +13,14 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
 )
 
 from db import rows
+from db.chains import Link, Place
 from db.models import executions, jobs, validations, validator_replies
 from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents, prepared
-from db.prepared import given, new
+from db.prepared import given
 from db.records import results
 from db.types import ByteText, Id, now
 
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 IN_ORDER = Key(("number",))
 
 
-async def create(
-    tx: Transaction,
+def creating(
     *,
     validation_id: str,
     execution_id: str,
@@ -51,8 +49,8 @@ async def create(
     completion_tokens: int | None,
     cost_usd: float | None,
     duration_ms: int,
-) -> None:
-    """Insert the execution's next validation."""
+) -> Link:
+    """A link of a chain: insert the execution's next validation. The job is locked by an earlier statement."""
     values: dict[str, Any] = {
         "id": validation_id,
         "execution_id": execution_id,
@@ -70,32 +68,34 @@ async def create(
         "duration_ms": duration_ms,
     }
 
-    def build() -> Insert:
-        earlier = validations.c.execution_id == bindparam("new_execution_id", type_=Id)
+    def build(place: Place) -> Insert:
+        parameters = place.new(validations, values)
+        earlier = validations.c.execution_id == parameters["execution_id"]
         number = select(func.coalesce(func.max(validations.c.number), 0) + 1).where(earlier).scalar_subquery()
-        return insert(validations).inline().values(number=number, created_at=now(), **new(validations, values))
+        made = place.insert(validations, {"number": number, "created_at": now(), **parameters})
+        return made.returning(validations.c.number)
 
-    await tx.fetch(prepared(tx, "a validation", build), given(values))
-
-
-def _same_call() -> list[ColumnElement[bool]]:
-    key = ("execution_id", "round", "call")
-    return [validator_replies.c[name] == parameter for name, parameter in new(validator_replies, key).items()]
+    return Link("a validation", build, given(values))
 
 
-async def keep_reply(
-    tx: Transaction, *, execution_id: str, round_: int, call: int, request_digest: str, reply: JsonValue
-) -> None:
-    """Keep the reply to the n-th call of a validation round until it settles, instead of one to another request."""
-    call_ = {"execution_id": execution_id, "round": round_, "call": call}
-    values = {**call_, "request_digest": request_digest, "reply": reply}
-    forget = prepared(tx, "forget a reply", lambda: delete(validator_replies).where(*_same_call()))
-    await tx.fetch(forget, given(call_))
+def keeping_reply(*, execution_id: str, round_: int, call: int, request_digest: str, reply: JsonValue) -> Link:
+    """A link of a chain: keep the reply to the n-th call of a validation round until it settles.
 
-    def build() -> Insert:
-        return insert(validator_replies).inline().values(new(validator_replies, values))
+    It takes the place of one to another request.
+    """
+    values = {
+        "execution_id": execution_id,
+        "round": round_,
+        "call": call,
+        "request_digest": request_digest,
+        "reply": reply,
+    }
 
-    await tx.fetch(prepared(tx, "keep a reply", build), given(values))
+    def build(place: Place) -> Insert:
+        kept = place.upsert(validator_replies, place.new(validator_replies, values))
+        return kept.returning(validator_replies.c.call)
+
+    return Link("keep a reply", build, given(values))
 
 
 async def replies(tx: Transaction, execution_id: str, round_: int) -> dict[int, tuple[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db import agents as agent_rows
 from db import executions as execution_rows
@@ -171,7 +171,7 @@ class Jobs:
             job, refused = await self._locked(tx, viewer, job_id, JobAction.EDIT, edit.expected_revision)
             if job is None or refused is not None:
                 return JobResult(job, _only(refused))
-            wanted = {
+            wanted: dict[str, Any] = {
                 "title": job.title if edit.title is None else edit.title,
                 "description": job.description if edit.description is None else edit.description,
                 "input": job.input if edit.input is None else edit.input,

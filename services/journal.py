@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from db import logs
+from db.chains import chained
 from db.records import LogEntry, PayloadState
 from services import ids
 from services.large_values import beside_the_loop, is_large
 from services.strict_json import canonical
 
 if TYPE_CHECKING:
+    from db.chains import Link
     from db.records import Job
     from db.session import Transaction
     from services.redaction import Redaction
@@ -31,11 +33,16 @@ class Journal:
 
     async def append(self, tx: Transaction, job: Job, entry: LogEntry) -> str:
         """Append an entry to the log of a locked (or just created) job and return its id."""
+        log_id, appending = await self.appending(job.id, entry)
+        await chained(tx, appending)
+        return log_id
+
+    async def appending(self, job_id: str, entry: LogEntry) -> tuple[str, Link]:
+        """The entry's id, and what appends it: a link of a chain that begins with the job's lock, or comes after it."""
         log_id = ids.new_id(ids.LOG)
         large = is_large(entry.payload)
         bounded = await beside_the_loop(self._bounded, entry) if large else self._bounded(entry)
-        await logs.append(tx, log_id, job, bounded)
-        return log_id
+        return log_id, logs.appending(log_id, job_id, bounded)
 
     def _bounded(self, entry: LogEntry) -> LogEntry:
         # A plug-in's error may say anything; what no database would keep must not lose the entry.

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from db import jobs as job_rows
+from db.chains import chained
 from db.records import (
     Execution,
     ExecutionOutcome,
@@ -22,8 +23,9 @@ from db.records import (
 from services.refusals import ErrorCode, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from db.chains import Link
     from db.records import Actor, Agent
     from db.session import Transaction
     from services.journal import Journal
@@ -183,7 +185,7 @@ class Lifecycle:
 
     async def created(self, tx: Transaction, job: Job, actor: Actor) -> None:
         """Log that a job came to be."""
-        await self._log(tx, job, Cause.CREATE, None, JobStatus.PENDING, actor, "Created", {})
+        await chained(tx, await self._logging(job, Cause.CREATE, None, JobStatus.PENDING, actor, "Created", {}))
 
     async def change(
         self,
@@ -195,19 +197,20 @@ class Lifecycle:
         message: str,
         *,
         entry: Mapping[str, Any] | None = None,
+        first: Sequence[Link] = (),
         **values: Any,
     ) -> Job:
         """Move a locked job to a status, with the other columns given.
 
-        `entry` adds to the log entry: execution_id, error_code, trace_id, payload. Raises RuntimeError where the
+        `entry` adds to the log entry: execution_id, error_code, trace_id, payload. What is to be written `first` goes
+        with it. Raises RuntimeError where the
         table does not have the change, or where the job is not as the caller read it under the lock: both are bugs.
         """
-        self._check(cause, job.status, to)
-        changed = await job_rows.change(tx, job, status=to, **values)
+        logging_it = await self._logging(job, cause, job.status, to, actor, message, entry or {})
+        changed = await job_rows.change(tx, job, first=first, then=(logging_it,), status=to, **values)
         if changed is None:
             fault = f"{job.id} changed under its lock"
             raise RuntimeError(fault)
-        await self._log(tx, job, cause, job.status, to, actor, message, entry or {})
         return changed
 
     @staticmethod
@@ -217,9 +220,8 @@ class Lifecycle:
             fault = f"no transition {from_status} -> {to} by {cause}"
             raise RuntimeError(fault)
 
-    async def _log(
+    async def _logging(
         self,
-        tx: Transaction,
         job: Job,
         cause: Cause,
         from_status: JobStatus | None,
@@ -227,11 +229,10 @@ class Lifecycle:
         actor: Actor,
         message: str,
         entry: Mapping[str, Any],
-    ) -> None:
+    ) -> Link:
         self._check(cause, from_status, to)
-        await self.journal.append(
-            tx,
-            job,
+        _, logging_it = await self.journal.appending(
+            job.id,
             LogEntry(
                 type=JobLogType.STATUS_CHANGE,
                 message=message,
@@ -241,3 +242,4 @@ class Lifecycle:
                 **entry,
             ),
         )
+        return logging_it

@@ -23,8 +23,9 @@ from db.records import (
 from services.lifecycle import SETTLED_STATUS, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from db.chains import Link
     from db.executions import Spent
     from db.records import Actor, CriterionResult, Job, Run
     from db.session import Transaction
@@ -110,8 +111,11 @@ class Settling:
             await validation_rows.drop_replies(tx, execution.id)
         return spent
 
-    async def move(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job:
-        """Move the locked job of an execution that was just finished to where its ending leads."""
+    async def move(self, tx: Transaction, job: Job, run: Run, ending: Ending, *, first: Sequence[Link] = ()) -> Job:
+        """Move the locked job of an execution that was just finished to where its ending leads.
+
+        What is to be written `first` goes with it.
+        """
         execution = run.execution
         to = SETTLED_STATUS[ending.outcome]
         cause = Cause.SETTLE
@@ -127,6 +131,7 @@ class Settling:
             ending.message,
             result=result,
             notice=ending.notice,
+            first=first,
             entry={"execution_id": execution.id, "error_code": ending.error_code, "trace_id": run.trace_id},
         )
 

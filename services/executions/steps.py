@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import agents as agent_rows
 from db import executions as execution_rows
+from db import jobs as job_rows
 from db import logs as log_rows
 from db import validations as validation_rows
 from db.records import (
@@ -263,6 +264,21 @@ class Steps:
         self, claim: Claim, run: Run, request: AgentRequest, request_digest: str, attempt: int
     ) -> tuple[str, _Secrets] | None:
         """Commit the request entry before anything is sent; None where the agent was disabled meanwhile."""
+        log_id, logging_it = await self.journal.appending(
+            run.execution.job_id,
+            LogEntry(
+                type=JobLogType.AGENT_REQUEST,
+                message=f"Sent to the agent {run.agent.name!r}",
+                execution_id=claim.execution_id,
+                attempt=attempt,
+                # Not where it went: owners read this, and the endpoint's address is the admins' to know.
+                payload={
+                    "idempotency_key": run.execution.idempotency_key,
+                    "body": request.body,
+                },
+                trace_id=run.trace_id,
+            ),
+        )
         async with self.database.begin() as tx:
             job = await lock_job(tx, run)
             agent = await agent_rows.get(tx, run.agent.id)
@@ -278,24 +294,9 @@ class Steps:
                 ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
                 await self._settle_in(tx, job, run, ending)
                 return None
-            if not await execution_rows.sending(tx, claim.execution_id, claim.fence, request_digest):
+            id_, fence = claim.execution_id, claim.fence
+            if not await execution_rows.sending(tx, id_, fence, request_digest, then=(logging_it,)):
                 raise LostError
-            log_id = await self.journal.append(
-                tx,
-                job,
-                LogEntry(
-                    type=JobLogType.AGENT_REQUEST,
-                    message=f"Sent to the agent {run.agent.name!r}",
-                    execution_id=claim.execution_id,
-                    attempt=attempt,
-                    # Not where it went: owners read this, and the endpoint's address is the admins' to know.
-                    payload={
-                        "idempotency_key": run.execution.idempotency_key,
-                        "body": request.body,
-                    },
-                    trace_id=run.trace_id,
-                ),
-            )
         return log_id, secrets
 
     async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> Run | None:
@@ -304,34 +305,39 @@ class Steps:
         Returns the execution with its answer, as far as validating needs it.
         """
         errors = await self._output_errors(run, answer)
-        async with self.database.begin() as tx:
-            job = await lock_job(tx, run)
+        message = f"The agent answered in {response.duration_ms} ms"
+        if errors:
+            message = f"The agent's answer does not meet its output schema: {errors[0]}"
+        job_id = run.execution.job_id
+        _, logging_it = await self.journal.appending(
+            job_id,
+            response.entry(
+                run,
+                message,
+                status=JobLogStatus.ERROR if errors else JobLogStatus.OK,
+                payload=answer.value,
+                http_status=answer.http_status,
+                error_code="output_invalid" if errors else None,
+            ),
+        )
+        async with self.database.begin(single=not errors) as tx:
             kept = await execution_rows.keep_answer(
-                tx, claim.execution_id, claim.fence, answer.value, self.validating.policy.deadline_seconds
+                tx,
+                claim.execution_id,
+                claim.fence,
+                answer.value,
+                self.validating.policy.deadline_seconds,
+                first=(job_rows.locking(job_id, reads=False),),
+                then=(logging_it,),
             )
             if not kept:
                 self.metrics.dropped_answers.inc()
                 raise LostError
-            await execution_rows.free_slot(tx, claim.execution_id)
             tx.committed.append(self.room_made)
-            message = f"The agent answered in {response.duration_ms} ms"
-            if errors:
-                message = f"The agent's answer does not meet its output schema: {errors[0]}"
-            await self.journal.append(
-                tx,
-                job,
-                response.entry(
-                    run,
-                    message,
-                    status=JobLogStatus.ERROR if errors else JobLogStatus.OK,
-                    payload=answer.value,
-                    http_status=answer.http_status,
-                    error_code="output_invalid" if errors else None,
-                ),
-            )
             if errors:
                 listed = "; ".join(errors)
                 message = f"The agent's answer does not meet its output schema: {listed}"
+                job = await lock_job(tx, run)
                 await self._settle_in(
                     tx, job, run, ended(ExecutionOutcome.OUTPUT_INVALID, message, code="output_invalid")
                 )

@@ -6,6 +6,7 @@ validation that was interrupted goes on without asking anything a second time.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -17,6 +18,7 @@ from db import executions as execution_rows
 from db import jobs as job_rows
 from db import logs as log_rows
 from db import validations as validation_rows
+from db.chains import chained
 from db.executions import NOTHING, Spent
 from db.records import (
     CriterionResult,
@@ -42,6 +44,7 @@ from services.trace import SpanKind, failed, span
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from db.chains import Link
     from db.records import Agent, Criterion, Job, JsonValue, PinnedAgent, Run
     from db.session import Database, Transaction
     from services.executions.claims import Claim
@@ -259,6 +262,8 @@ class Validating:
         verdict = overall(ordered)
         ending = judged(verdict, ordered, report.advice if report else None)
         validation_id = ids.new_id(ids.VALIDATION)
+        owed = asking.owed
+        links = await asking.links(owed, keeps=False)
         async with self.database.begin() as tx:
             job = await lock_job(tx, run)
             spent = await self.settling.finish(
@@ -267,14 +272,12 @@ class Validating:
                 ending,
                 replies_kept=asking.has_kept,
                 validation_id=validation_id,
-                calls=asking.calls_owed,
-                spent=asking.spent_owed,
+                calls=owed.calls,
+                spent=owed.spent,
             )
             if spent is None:
                 raise LostError
-            await asking.write(tx, job, keeps=False)
-            await validation_rows.create(
-                tx,
+            validated = validation_rows.creating(
                 validation_id=validation_id,
                 execution_id=run.execution.id,
                 validator=asking.name if report else CHECKS,
@@ -290,7 +293,8 @@ class Validating:
                 cost_usd=spent.cost_usd,
                 duration_ms=duration_ms,
             )
-            await self.settling.move(tx, job, run, ending)
+            await self.settling.move(tx, job, run, ending, first=(*links, validated))
+            tx.committed.append(partial(asking.paid, owed))
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
@@ -335,6 +339,24 @@ class _Answered:
         return NOTHING if reply is None else Spent(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd)
 
 
+@dataclass(frozen=True)
+class _Owed:
+    """What was decided and replied and is not committed yet."""
+
+    checked: _Checked | None
+    answered: Sequence[_Answered]
+
+    @property
+    def calls(self) -> int:
+        """How many requests are owed: the one to the code checks."""
+        return 0 if self.checked is None else 1
+
+    @property
+    def spent(self) -> Spent:
+        """What the calls cost whose replies are owed."""
+        return sum((answered.spent for answered in self.answered), NOTHING)
+
+
 @dataclass
 class _Asking:
     """The `ask` of one validation: journals both sides of each call, and answers from what is kept.
@@ -354,6 +376,8 @@ class _Asking:
     """What is owed of the code checks."""
     answered: list[_Answered] = field(default_factory=list[_Answered])
     """What is owed of the validator's replies: one, unless a validator asks again before it was answered."""
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a request is committed."""
     has_kept: bool = False
     """Whether replies of this execution are kept."""
     gave_way: bool = False
@@ -480,18 +504,30 @@ class _Asking:
 
     async def _log_request(self, request: JsonValue) -> tuple[int, str]:
         """Commit the request before it is sent; returns the number of the attempt and the entry's id."""
-        async with self.validating.database.begin() as tx:
-            job = await lock_job(tx, self.run)
-            calls = self.calls_owed + 1
-            id_, fence = self.claim.execution_id, self.claim.fence
-            if not await execution_rows.asking(tx, id_, fence, calls=calls, spent=self.spent_owed):
-                raise LostError
-            await self.write(tx, job)
+        # A validator may ask several things at once: each counts from the one before.
+        async with self.writing:
+            owed = self.owed
+            calls = owed.calls + 1
             attempt = self.attempt + calls
             message = f"Asked the validator {self.name!r}"
             entry = self.entry(JobLogType.VALIDATOR_REQUEST, message, attempt, payload=request)
-            log_id = await self.validating.journal.append(tx, job, entry)
-        self.attempt = attempt
+            job_id = self.run.execution.job_id
+            links = await self.links(owed)
+            log_id, logging_it = await self._appending(entry)
+            async with self.validating.database.begin(single=True) as tx:
+                asked = await execution_rows.asking(
+                    tx,
+                    self.claim.execution_id,
+                    self.claim.fence,
+                    calls=calls,
+                    spent=owed.spent,
+                    first=(job_rows.locking(job_id, reads=False),),
+                    then=(*links, logging_it),
+                )
+                if not asked:
+                    raise LostError
+            self.paid(owed)
+            self.attempt = attempt
         return attempt, log_id
 
     async def _log_trouble(self, answered: _Answered, error: ValidatorError) -> None:
@@ -504,56 +540,55 @@ class _Asking:
             retried = error.kind in _RETRIED
             delay = await validating.retry_in(tx, self.run, error) if retried else None
             code = "exhausted" if retried and delay is None else error.code
-            await self._append_response(tx, job, answered, error.message, error, code)
+            links = [await self._appending_response(answered, error.message, error, code)]
+            if not retried and answered.reply is not None:
+                links.append(self._keeping(answered.call, answered.request_digest, dict(vars(answered.reply))))
+            await chained(tx, *links)
             if retried:
                 await validating.give_way(tx, job, self, error, delay)
-            elif answered.reply is not None:
-                await self._keep(tx, answered.call, answered.request_digest, dict(vars(answered.reply)))
 
     # ------------------------------------------------------------------------------------------------- what is owed
 
     @property
-    def calls_owed(self) -> int:
-        """How many requests are owed: the one to the code checks."""
-        return 0 if self.checked is None else 1
-
-    @property
-    def spent_owed(self) -> Spent:
-        """What the calls cost whose replies are owed."""
-        return sum((answered.spent for answered in self.answered), NOTHING)
+    def owed(self) -> _Owed:
+        """What is owed just now."""
+        return _Owed(self.checked, tuple(self.answered))
 
     async def catch_up(self, tx: Transaction) -> Job:
         """Lock the job, make sure of the fence and write what is owed. Raises LostError."""
-        job = await hold(tx, self.claim, self.run, calls=self.calls_owed, spent=self.spent_owed)
-        await self.write(tx, job)
+        owed = self.owed
+        job = await hold(tx, self.claim, self.run, calls=owed.calls, spent=owed.spent)
+        await chained(tx, *await self.links(owed))
+        tx.committed.append(partial(self.paid, owed))
         return job
 
-    async def write(self, tx: Transaction, job: Job, *, keeps: bool = True) -> None:
-        """Write what is owed to the journal and, where the validation goes on, keep it for one that is interrupted.
-
-        The transaction has made sure of the fence, and has counted it.
+    async def links(self, owed: _Owed, *, keeps: bool = True) -> list[Link]:
+        """What writes to the journal what is owed and, where the validation goes on, keeps it for one that is
+        interrupted: after the fence was made sure of, and it was counted.
         """
-        checked, replies = self.checked, tuple(self.answered)
-        if checked is not None:
-            await self._append_checks(tx, job, checked)
+        found: list[Link] = []
+        if owed.checked is not None:
+            found += await self._appending_checks(owed.checked)
             if keeps:
-                await self._keep(tx, _CHECKS_CALL, CHECKS, [_finding_json(result) for result in checked.results])
-        for answered in replies:
+                results = [_finding_json(result) for result in owed.checked.results]
+                found.append(self._keeping(_CHECKS_CALL, CHECKS, results))
+        for answered in owed.answered:
             assert answered.reply is not None  # noqa: S101 - for the types: trouble is owed to nobody
-            await self._append_response(tx, job, answered, _spent(answered.reply))
+            found.append(await self._appending_response(answered, _spent(answered.reply)))
             if keeps:
-                await self._keep(tx, answered.call, answered.request_digest, dict(vars(answered.reply)))
-        tx.committed.append(partial(self._paid, replies))
+                found.append(self._keeping(answered.call, answered.request_digest, dict(vars(answered.reply))))
+        return found
 
     def give_way(self) -> None:
         """Take note that this validation has come to its end here."""
         self.gave_way = True
 
-    def _paid(self, replies: Sequence[_Answered]) -> None:
+    def paid(self, owed: _Owed) -> None:
+        """Take note that this was committed."""
         self.checked = None
-        self.answered = [answered for answered in self.answered if answered not in replies]
+        self.answered = [answered for answered in self.answered if answered not in owed.answered]
 
-    async def _append_checks(self, tx: Transaction, job: Job, checked: _Checked) -> None:
+    async def _appending_checks(self, checked: _Checked) -> tuple[Link, Link]:
         """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
         results = checked.results
         criteria: JsonValue = [
@@ -566,9 +601,7 @@ class _Asking:
             for result in results
         ]
         attempt = self.attempt + 1
-        request_id = await self.validating.journal.append(
-            tx,
-            job,
+        request_id, request = await self._appending(
             self.entry(
                 JobLogType.VALIDATOR_REQUEST,
                 f"Checking {_count(results)} by code",
@@ -577,9 +610,7 @@ class _Asking:
             ),
         )
         passed = sum(result.verdict is Verdict.PASS for result in results)
-        await self.validating.journal.append(
-            tx,
-            job,
+        _, response = await self._appending(
             self.entry(
                 JobLogType.VALIDATOR_RESPONSE,
                 f"{passed} of {_count(results)} passed by code",
@@ -587,18 +618,13 @@ class _Asking:
                 payload={"results": [_finding_json(result) for result in results]},
                 duration_ms=checked.duration_ms,
                 answers=request_id,
-            ),
+            )
         )
+        return request, response
 
-    async def _append_response(
-        self,
-        tx: Transaction,
-        job: Job,
-        answered: _Answered,
-        message: str,
-        error: ValidatorError | None = None,
-        code: str | None = None,
-    ) -> None:
+    async def _appending_response(
+        self, answered: _Answered, message: str, error: ValidatorError | None = None, code: str | None = None
+    ) -> Link:
         status = JobLogStatus.OK
         if error is not None:
             timed_out = error.kind is ValidatorTroubleKind.TIMEOUT
@@ -610,9 +636,7 @@ class _Asking:
         payload = reply.payload if reply is not None else None
         if payload is None and error is not None and error.request_id is not None:
             payload = {"request_id": error.request_id}
-        await self.validating.journal.append(
-            tx,
-            job,
+        _, appending = await self._appending(
             self.entry(
                 JobLogType.VALIDATOR_RESPONSE,
                 message,
@@ -623,13 +647,16 @@ class _Asking:
                 duration_ms=round(answered.seconds * 1000),
                 error_code=code,
                 answers=answered.request_log_id,
-            ),
+            )
         )
+        return appending
 
-    async def _keep(self, tx: Transaction, call: int, request_digest: str, reply: JsonValue) -> None:
+    async def _appending(self, entry: LogEntry) -> tuple[str, Link]:
+        return await self.validating.journal.appending(self.run.execution.job_id, entry)
+
+    def _keeping(self, call: int, request_digest: str, reply: JsonValue) -> Link:
         self.has_kept = True
-        await validation_rows.keep_reply(
-            tx,
+        return validation_rows.keeping_reply(
             execution_id=self.run.execution.id,
             round_=self.run.validation_round,
             call=call,

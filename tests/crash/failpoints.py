@@ -56,10 +56,10 @@ class Failpoints:
         begin, send, ask = Database.begin, HttpJson.send, asking_class.__call__
 
         @asynccontextmanager
-        async def watched_begin(database: Database, *, urgent: bool = False) -> AsyncGenerator[Transaction]:
+        async def watched_begin(database: Database, **how: bool) -> AsyncGenerator[Transaction]:
             name = opener()
             self.come_to(name, "before")
-            async with begin(database, urgent=urgent) as tx:
+            async with begin(database, **how) as tx:
                 yield tx
                 self.come_to(name, "inside")
             self.come_to(name, "after")

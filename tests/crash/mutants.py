@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
+
+from sqlalchemy import ColumnElement, literal, literal_column, or_, select
 
 from db import executions as execution_rows
 from db import validations as validation_rows
+from db.chains import Link, Place, chained
 from db.models import executions
 from db.types import now
 from services.executions import requests, steps
@@ -43,45 +45,35 @@ def send_before_log() -> None:
 def status_before_verdict() -> None:
     """The status is committed first, the validation that it stands on afterwards."""
     real_settle = Validating._settle  # noqa: SLF001
-    real_create = validation_rows.create
+    real_creating = validation_rows.creating
 
     async def settle(self: Validating, asking: Any, *rest: Any) -> None:
         kept: dict[str, Any] = {}
 
-        async def create_later(tx: Any, **values: Any) -> None:
+        def creating_later(**values: Any) -> Link:
             kept.update(values)
+            return Link("nothing", lambda _: select(literal(1)), {})
 
-        put(validation_rows, "create", create_later)
+        put(validation_rows, "creating", creating_later)
         try:
             await real_settle(self, asking, *rest)
         finally:
-            put(validation_rows, "create", real_create)
+            put(validation_rows, "creating", real_creating)
         async with self.database.begin() as tx:
-            await real_create(tx, **kept)
+            await chained(tx, real_creating(**kept))
 
     put(Validating, "_settle", settle)
 
 
 def resume_without_fence() -> None:
     """Writes of a running execution no longer look at the fence, nor whether it still runs."""
+    real = execution_rows._is_held  # noqa: SLF001
 
-    async def advance(
-        tx: Any,
-        execution_id: str,
-        held_fence: int,
-        values: Mapping[str, Any],
-        expressions: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
-        /,
-        *,
-        returning: Sequence[str] = ("fence",),
-        **parameters: Any,
-    ) -> Any:
-        moved = {name: make() for name, make in expressions.items()}
-        change = executions.update().where(executions.c.id == execution_id).values({**values, **moved})
-        change = change.returning(*(executions.c[name] for name in returning))
-        return (await tx.connection.execute(change, parameters)).one()
+    def is_held(place: Place) -> tuple[ColumnElement[bool], ...]:
+        its_own, *others = real(place)
+        return its_own, or_(*others, literal_column("1 = 1"))
 
-    put(execution_rows, "_advance", advance)
+    put(execution_rows, "_is_held", is_held)
 
 
 def sweeper_ignores_the_runner() -> None:

@@ -1,0 +1,164 @@
+"""Chains of statements: all of them or none, and on PostgreSQL also behind a lock that the first one waits for."""
+
+# A package here would hide the real db from the type checker.
+# ruff: noqa: INP001
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from db import executions, feed, jobs, logs
+from db.chains import Link, chained
+from db.records import EVERYTHING, ExecutionOutcome, JobLogType, LogEntry, Run
+from db.session import Database, Transaction
+from services.ids import LOG, new_id
+from tests.db.making import make_agent, make_execution, make_job, make_log, scalar
+
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def run(database: Database) -> Run:
+    async with database.begin() as tx:
+        agent = await make_agent(tx)
+        return await make_execution(tx, await make_job(tx, agent), agent, lease=("one", 60))
+
+
+def noting(run: Run, message: str = "An entry") -> Link:
+    return logs.appending(new_id(LOG), run.execution.job_id, LogEntry(JobLogType.JOB_EDIT, message))
+
+
+async def keep(tx: Transaction, run: Run, *then: Link, fence: int | None = None) -> bool:
+    first = (jobs.locking(run.execution.job_id, reads=False),)
+    held = run.fence if fence is None else fence
+    return await executions.keep_answer(tx, run.execution.id, held, {"ok": True}, 60, first=first, then=then)
+
+
+async def written(database: Database, run: Run) -> tuple[bool, int, list[str]]:
+    """Whether an answer is kept, how many slots are taken, and what the log says."""
+    async with database.read() as tx:
+        kept = await executions.run(tx, run.execution.id)
+        assert kept is not None
+        taken = await scalar(tx, "SELECT count(*) FROM agent_slots WHERE execution_id IS NOT NULL")
+        entries = await logs.after(tx, EVERYTHING, 0, limit=100, job_id=run.execution.job_id)
+    return kept.answered, taken, [entry.message for entry in entries]
+
+
+async def test_a_chain_is_executed_in_its_order(database: Database, run: Run) -> None:
+    messages = [f"Entry {number}" for number in range(9)]
+    async with database.begin(single=True) as tx:
+        assert await keep(tx, run, *(noting(run, message) for message in messages))
+        assert tx.rings == {run.execution.job_id}
+    assert await written(database, run) == (True, 0, messages)
+
+
+async def test_what_comes_after_a_link_that_finds_nothing_is_not_executed(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        assert not await keep(tx, run, noting(run), fence=run.fence + 1)
+        assert tx.rings == set()
+    assert await written(database, run) == (False, 1, [])
+
+
+async def test_a_link_that_may_find_nothing_holds_up_nobody(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        await executions.free_slot(tx, run.execution.id)
+        assert await chained(tx, executions.freeing_slot(run.execution.id), noting(run)) is not None
+    assert await written(database, run) == (False, 0, ["An entry"])
+
+
+async def test_a_chain_that_fails_in_the_middle_has_written_nothing(database: Database, run: Run) -> None:
+    twice = noting(run)
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        async with database.begin(single=True) as tx:
+            await keep(tx, run, twice, twice)
+    assert await written(database, run) == (False, 1, [])
+
+
+async def waiting(database: Database) -> None:
+    """Wait until somebody waits for a lock."""
+    text = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(10), database.read() as tx:
+        while not await scalar(tx, text):  # noqa: ASYNC110 - it rings no bell
+            await asyncio.sleep(0.005)
+
+
+@ON_POSTGRESQL
+async def test_a_chain_that_has_waited_for_the_lock_finds_the_fence_raised_meanwhile(
+    database: Database, run: Run
+) -> None:
+    async def late() -> bool:
+        async with database.begin(single=True) as tx:
+            return await keep(tx, run, noting(run))
+
+    async with database.begin() as tx:
+        await jobs.lock(tx, run.execution.job_id)
+        task = asyncio.create_task(late())
+        await waiting(database)
+        await executions.finish(tx, run.execution.id, run.fence, ExecutionOutcome.CANCELLED)
+        await executions.free_slot(tx, run.execution.id)
+        await jobs.set_notice(tx, await _job(tx, run), None)
+    assert not await task
+    assert await written(database, run) == (False, 0, [])
+
+
+@ON_POSTGRESQL
+async def test_a_chain_that_has_waited_for_the_lock_writes_over_what_changed_beside_its_fence(
+    database: Database, run: Run
+) -> None:
+    """Its statement is older than all of that: it looks at each row again."""
+
+    async def late() -> bool:
+        async with database.begin(single=True) as tx:
+            return await keep(tx, run, noting(run, "Second"))
+
+    async with database.begin() as tx:
+        job = await _job(tx, run)
+        task = asyncio.create_task(late())
+        await waiting(database)
+        assert await jobs.set_notice(tx, job, None)
+        assert await executions.keeping(tx, run.execution.id, run.fence, calls=2)
+        await tx.connection.exec_driver_sql("UPDATE agent_slots SET execution_id = execution_id")
+        await make_log(tx, job)
+        assert await scalar(tx, "SELECT last_value FROM job_logs_seq_seq") == 1  # the other has drawn none
+    assert await task
+    assert await written(database, run) == (True, 0, ["An entry", "Second"])
+    async with database.read() as tx:
+        first, second = await logs.after(tx, EVERYTHING, 0, limit=100)
+        kept = await executions.run(tx, run.execution.id)
+    assert first.timestamp < second.timestamp
+    assert kept is not None
+    assert kept.validator_calls == 2
+
+
+@ON_POSTGRESQL
+async def test_a_chain_announces_its_entries_before_it_draws_their_numbers(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        other = await make_job(tx)
+        await make_log(tx, other)
+    async with database.begin() as tx:
+        assert await keep(tx, run, noting(run))  # draws 2, and stays open
+        async with database.begin() as beside:
+            await jobs.lock(beside, other.id)
+            await make_log(beside, other)
+        async with database.read() as reading:
+            assert await feed.watermark(reading) == 1
+    async with database.read() as reading:
+        assert await feed.watermark(reading) == 3
+
+
+@ON_POSTGRESQL
+async def test_a_single_transaction_takes_a_single_statement(database: Database, run: Run) -> None:
+    with suppress(RuntimeError):
+        async with database.begin(single=True) as tx:
+            assert await keep(tx, run, noting(run))
+            await chained(tx, noting(run))
+            pytest.fail("It took two.")
+    assert await written(database, run) == (True, 0, ["An entry"])
+
+
+async def _job(tx: Transaction, run: Run) -> Any:
+    job = await jobs.lock(tx, run.execution.job_id)
+    assert job is not None
+    return job
