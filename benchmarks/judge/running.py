@@ -192,12 +192,16 @@ class Bench:
                 done[number] = await self._one(trial)
                 self.on_outcome()
 
+        why: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for number, trial in enumerate(trials):
                     group.create_task(one(number, trial))
         except* StoppedError as stopped:
-            raise StoppedError(str(stopped.exceptions[0]), list(done.values())) from None
+            why = stopped.exceptions[0]
+        if why is not None:
+            # Raised in there, it would be a group of one until Python 3.11.4.
+            raise StoppedError(str(why), list(done.values()))
         return [done[number] for number in range(len(trials))]
 
     async def _one(self, trial: Trial) -> Outcome:
