@@ -5,18 +5,39 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from graphql import DocumentNode, GraphQLError, GraphQLObjectType, GraphQLSchema, OperationType
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLResolveInfoHelpers,
+    GraphQLSchema,
+    OperationType,
+)
 from graphql.execution import Executor
+from graphql.execution.executor import CollectedErrors
+from graphql.pyutils import RefMap
 
 from compiled.bindings import Bindings, Call, OfSource, Reading
 from compiled.fields import FieldPlan
 from compiled.flight import Flight
 from compiled.plan import Plans, Variant
-from compiled.prepared import Prepared
+from compiled.prepared import MadeWhenAsked, Prepared
+from compiled.tuples import new_tuple
 
 
 class CompiledExecutor(Executor[Any]):
     """Executes what is compiled by that, and the rest as it always was. Make one with `compiled_executor`."""
+
+    # What the constructor of graphql-core's executor makes, and an execution may change.
+    collected_errors: Any = MadeWhenAsked(lambda _: CollectedErrors())
+    pending_incremental_futures: Any = MadeWhenAsked(lambda _: set[Any]())
+    background_futures: Any = MadeWhenAsked(lambda _: set[Any]())
+    _relevant_sub_fields: Any = MadeWhenAsked(lambda _: dict[Any, Any]())
+    _stream_usages: Any = MadeWhenAsked(lambda _: RefMap[Any, Any]())
+    async_helpers: Any = MadeWhenAsked(
+        lambda executor: new_tuple(GraphQLResolveInfoHelpers, (executor.gather_async_work, executor.track_async_work))
+    )
 
     plans: Plans
 
@@ -103,11 +124,12 @@ class CompiledExecutor(Executor[Any]):
 
     def build_response(self, data: dict[str, Any] | None) -> Any:
         """Return the answer, and let go of what knows the executor: nothing is left for a search for cycles to find."""
-        response = super().build_response(data)
-        if self.variant is not None:
-            self.calls = {}
-            self.async_helpers = cast("Any", None)
-        return response
+        if self.variant is None or self.hooks is not None:
+            return super().build_response(data)
+        own = self.__dict__
+        own["calls"] = {}
+        own.pop("async_helpers", None)
+        return ExecutionResult(data, (self.collected_errors.errors or None) if "collected_errors" in own else None)
 
 
 def compiled_executor(bindings: Bindings | None = None) -> type[CompiledExecutor]:

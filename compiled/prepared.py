@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from graphql import DocumentNode, GraphQLError, GraphQLResolveInfoHelpers, GraphQLSchema
-from graphql.execution.executor import CollectedErrors
+from graphql import DocumentNode, GraphQLError, GraphQLSchema
 from graphql.execution.values import VariableValues
-from graphql.pyutils import RefMap
 
-from compiled.tuples import new_tuple
 from compiled.variables import Variables
 
 if TYPE_CHECKING:
@@ -18,6 +15,22 @@ if TYPE_CHECKING:
     from compiled.plan import Operation, Variant
 
 _new = cast("Any", object.__new__)
+
+
+class MadeWhenAsked:
+    """What an executor has of its own and most executions do not ask for."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, executor: Any, owner: type | None = None) -> Any:
+        if executor is None:
+            return self
+        made = executor.__dict__[self._name] = self._make(executor)
+        return made
 
 
 class Prepared:
@@ -52,21 +65,14 @@ class Prepared:
         if type(values) is list:
             return values
         executor: CompiledExecutor = _new(self._class)
-        # All that an execution changes is its own: see what the constructor of graphql-core's executor makes.
+        # The rest of what an execution changes is made when it is asked for.
         executor.__dict__ = {
             **self._common,
             "root_value": root,
             "context_value": context,
             "variable_values": values,
-            "collected_errors": CollectedErrors(),
-            "pending_incremental_futures": set(),
-            "background_futures": set(),
-            "_relevant_sub_fields": {},
-            "_stream_usages": RefMap(),
             "calls": {},
         }
-        helpers = (executor.gather_async_work, executor.track_async_work)
-        executor.async_helpers = new_tuple(GraphQLResolveInfoHelpers, helpers)
         executor.variant = self._only_variant or self._operation.variant(executor)
         return executor
 
@@ -86,6 +92,9 @@ class Prepared:
         if not self._operation.conditions:
             self._only_variant = built.variant
         built.variable_values = VariableValues({}, {})
-        built.async_helpers = cast("Any", None)
-        self._common = vars(built)
+        self._common = {
+            name: value
+            for name, value in vars(built).items()
+            if not isinstance(getattr(self._class, name, None), MadeWhenAsked)
+        }
         return None
