@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -58,6 +60,11 @@ def parse(data: bytes | str) -> JsonValue:
     Linear in the size of the text: 2 MiB of the worst kind take some tenths of a second, ordinary ones a few
     milliseconds.
     """
+    value: JsonValue
+    if isinstance(data, bytes) and len(data) <= _SMALL:
+        value = _as_written(data)
+        if value is not _OTHERWISE:
+            return value
     raw, text = _decode(data)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(raw)
@@ -108,6 +115,26 @@ def _plain(value: object) -> object:
 
 
 # ---------------------------------------------------------------------------------------------------- parsing
+
+
+def _as_written(data: bytes) -> Any:
+    """Parse a text that is exactly what a writer makes of its value, as browsers do; _OTHERWISE where it is not.
+
+    Where the value becomes the same text again, no key came twice, and no number and no character was changed: seeing
+    that takes half of the time in which the other way looks at each.
+    """
+    # The first signs are those of texts that are not compact.
+    if b'": ' in data or b"\n" in data or b"\\u" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        return _OTHERWISE
+    try:
+        value = orjson.loads(data)
+        # Refuses integers of more than 53 bits, of which some do not fit.
+        return value if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == data else _OTHERWISE
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return _OTHERWISE
+
+
+_OTHERWISE = object()
 
 
 def _decode(data: bytes | str) -> tuple[bytes, str]:
