@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Route, WebSocketRoute
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import plugins
 from app.auth import Authentication, TokenReader, Tokens
@@ -207,7 +209,7 @@ def rules_of(settings: Settings, authentication: Authentication) -> Rules:
     """Say to the door what the settings ask of every request."""
 
     async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve nothing: the rules of other origins are asked for, and not passed through."""
+        """Serve nothing: the rules of other origins, and of proxies, are asked and not passed through."""
 
     return Rules(
         trusted_hosts=frozenset(settings.trusted_hosts),
@@ -220,6 +222,8 @@ def rules_of(settings: Settings, authentication: Authentication) -> Rules:
             allow_credentials=True,
             expose_headers=("x-trace-id",),
         ),
+        # As uvicorn has it by itself, which looks through the headers of every request for it.
+        forwarded=cast("Any", ProxyHeadersMiddleware)(nobody, os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")),
         largest_bytes=settings.request_bytes,
         authentication=authentication,
     )

@@ -254,6 +254,10 @@ def _with_repeated(
     ]
 
 
+async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
+    """Believe nothing."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """What is asked of every request; by default, nothing."""
@@ -262,6 +266,8 @@ class Rules:
     allowed_origins: Collection[str] = ()
     cors: CORSMiddleware | None = None
     """Which foreign pages may call. Only asked: what Starlette does around an application is done here."""
+    forwarded: ASGIApp = _nobody
+    """Writes into the scope what may be believed of what a proxy says. Only asked, too."""
     largest_bytes: int = sys.maxsize
     authentication: Authentication | None = None
 
@@ -289,7 +295,10 @@ class Door:
             await self.app(scope, receive, send)
             return
         passage = _Passage(scope, receive, send, self.rules)
-        given = passage.head.headers.get(b"traceparent")
+        headers = passage.head.headers
+        if b"x-forwarded-proto" in headers or b"x-forwarded-for" in headers:
+            await self.rules.forwarded(scope, receive, send)
+        given = headers.get(b"traceparent")
         caller = None if given is None else _caller(given)
         if not passage.is_http:
             opened(caller)

@@ -1,77 +1,154 @@
-"""HTTP as uvicorn speaks it, with the head of an answer and its body in one piece.
+"""HTTP as uvicorn speaks it, with less to do for each answer.
 
-uvicorn writes them one after the other, and uvloop sends at once what is written: that is two system calls, and two
-packets for the client.
+The head of an answer and its body go out in one piece: uvicorn writes them one after the other, and uvloop sends at
+once what is written, which is two system calls, and two packets for the client. Headers that come again are not looked
+at again. And one timer watches a connection for as long as it is there, where uvicorn makes one after each answer and
+cancels it with the next request.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 if TYPE_CHECKING:
-    Base = asyncio.Protocol
-else:
-    Base = AutoHTTPProtocol
+    import asyncio
 
-_HEAD = b"HTTP/1."
+    from starlette.types import Message
+
+    Header: TypeAlias = tuple[bytes, bytes]
+
 # Copying more than that takes longer than a system call.
 _LARGEST_JOINED_BYTES = 1 << 16
+_LENGTH = b"content-length"
+# What these say, uvicorn has to know.
+_FRAMING = frozenset({b"connection", b"transfer-encoding"})
+# Another value in nearly every answer.
+_FLEETING = frozenset({_LENGTH, b"date", b"x-trace-id", b"etag", b"last-modified", b"location", b"set-cookie"})
+# All answers of ours together have some fifty others.
+_MOST_KNOWN = 500
 
 
-class Joining:
-    """A transport that keeps the head of an answer until its body comes, or until the present step of the loop is over.
+class Cycle(RequestResponseCycle):
+    """A request and its answer. An answer's head waits for the body, as ASGI lets servers do.
 
-    Whatever else there is to a transport is the real one's, to which nothing is done before what is kept is written.
+    An answer that comes in one body goes out in one piece. All that is less simple is left to uvicorn.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
-        # Asked of every request.
-        self.is_closing = transport.is_closing
-        self._call_soon = asyncio.get_running_loop().call_soon
-        self._head = b""
+    _head: Any = None
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what the transport has."""
-        self.flush()
-        return getattr(self.transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Write, now or in a moment."""
+    async def send(self, message: Any) -> None:
+        """Send the next part of the answer, or keep it."""
         head = self._head
-        if head:
-            if len(data) <= _LARGEST_JOINED_BYTES:
-                self._head = b""
-                self.transport.write(head + data)
+        if head is not None:
+            self._head = None
+            if self._sent_whole(head, message):
                 return
-            self.flush()
-        elif data.startswith(_HEAD):
-            self._head = data
-            self._call_soon(self.flush)
+            await super().send(head)
+        elif message["type"] == "http.response.start" and not self.response_started:
+            # As when it is sent: who answers before the body has come does not want it any more.
+            self.waiting_for_100_continue = False
+            self._head = message
             return
-        self.transport.write(data)
+        await super().send(message)
 
-    def flush(self) -> None:
-        """Write what is kept."""
-        head, self._head = self._head, b""
-        if head and not self.is_closing():
-            self.transport.write(head)
+    async def send_500_response(self) -> None:
+        """Answer instead of an application that has failed."""
+        self._head = None
+        await super().send_500_response()
+
+    def _sent_whole(self, head: Message, message: Message) -> bool:
+        """Send an answer in one piece, unless there is anything about it that uvicorn has to see to."""
+        body = message.get("body", b"")
+        length = len(body)
+        if (
+            message["type"] != "http.response.body"
+            or message.get("more_body", False)
+            or length > _LARGEST_JOINED_BYTES
+            or not self.keep_alive
+            or self.disconnected
+            or self.flow.write_paused
+            or self.scope["method"] == "HEAD"
+        ):
+            return False
+        headers = head.get("headers", ())
+        if headers.__class__ is not list or (_LENGTH, b"%d" % length) not in headers:
+            return False
+        lines: list[Any] = [_KNOWN.get(header) or _line(header) for header in headers]
+        common = _written(tuple(self.default_headers))
+        if common is None or None in lines:
+            return False
+        self.transport.write(b"".join([STATUS_LINE[head["status"]], common, *lines, b"\r\n", body]))
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        self.on_response()
+        return True
 
 
-class HttpProtocol(Base):
+class HttpProtocol(HttpToolsProtocol):
     """Give it to uvicorn as `http`."""
 
-    transport: Any
+    _idle_since = 0.0
+    _watch: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin a connection."""
-        super().connection_made(cast("asyncio.Transport", Joining(cast("asyncio.Transport", transport))))
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn has no place to say what a cycle is made of.
+        cycle.__class__ = Cycle
+        super()._start_asgi_task(cycle, app)
 
-    def handle_websocket_upgrade(self, *event: object) -> None:
-        """Hand the connection over: a WebSocket has nothing to join, and comes after what was kept."""
-        self.transport.flush()
-        self.transport = self.transport.transport
-        cast("Any", super()).handle_websocket_upgrade(*event)
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._watch is None:
+            self._watch = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        """Close the connection where it has been idle for long enough; watch on where it is idle."""
+        self._watch = None
+        # A scope is made as soon as the first byte of a request has come.
+        if self.cycle.response_complete and self.cycle.scope is self.scope:
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self._watch = self.loop.call_later(left, self._look)
+            else:
+                self.timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End with the connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+
+_KNOWN: dict[Header, bytes] = {}
+
+
+@lru_cache(1)
+def _written(headers: tuple[Header, ...]) -> bytes | None:
+    """Write what every answer has: the date, which is another one each second."""
+    lines = [_line(header) for header in headers]
+    return None if None in lines else b"".join(cast("list[bytes]", lines))
+
+
+def _line(header: Header) -> bytes | None:
+    """Write a header; None where it is for uvicorn to see to, or to refuse."""
+    name, value = header
+    if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) or name in _FRAMING or name != name.lower():
+        return None
+    line = b"%b: %b\r\n" % header
+    if name not in _FLEETING and len(_KNOWN) < _MOST_KNOWN:
+        _KNOWN[header] = line
+    return line

@@ -137,6 +137,8 @@ def server_for(app: Application, drain: Drain, settings: Settings) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        # The door asks them where there are any.
+        proxy_headers=False,
     )
     return Server(config, drain, settings.drain_notice_seconds)
 

@@ -77,7 +77,8 @@ def requests_for(queries: Mapping[str, str], path: str, headers: Mapping[str, st
     for name, text in queries.items():
         variables = {"id": job_id(5_00)} if name == "Q1" else {}
         body = {"query": text, "operationName": name, "variables": variables}
-        found[name] = request_bytes(path, json.dumps(body).encode(), headers)
+        # As browsers write it.
+        found[name] = request_bytes(path, json.dumps(body, separators=(",", ":")).encode(), headers)
     return found
 
 

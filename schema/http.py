@@ -63,7 +63,13 @@ class Head:
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
         # Of a header that comes several times, the first counts; Accept may be in several parts.
         self.headers = dict(reversed(self._raw))
-        self.accept = tuple([value for name, value in self._raw if name == b"accept"])
+        accept = self.headers.get(b"accept")
+        if accept is None:
+            self.accept: tuple[bytes, ...] = ()
+        elif len(self.headers) == len(self._raw):
+            self.accept = (accept,)
+        else:
+            self.accept = tuple([value for name, value in self._raw if name == b"accept"])
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -106,21 +112,17 @@ async def asked(head: Head, receive: Receive) -> Asked:
     if given.__class__ is not dict:
         batched = " Batches are not answered: send one operation." if isinstance(given, list) else ""
         raise RefusedError(400, f"The body must be a JSON object.{batched}")
-    query, *others = map(given.get, ("query", "operationName", "variables", "extensions"))
+    query, operation_name = given.get("query"), given.get("operationName")
+    variables, extensions = given.get("variables"), given.get("extensions")
     if query.__class__ is not str or not query:
         raise RefusedError(400, "`query` must be a string: the GraphQL document.")
-    for value, (name, types, what) in zip(others, _MEMBERS, strict=True):
-        if value.__class__ not in types:
-            raise RefusedError(400, f"`{name}` must be {what} or null.")
-    operation_name, variables, extensions = others
+    if operation_name.__class__ not in OPTIONAL_TEXT:
+        raise RefusedError(400, "`operationName` must be a string or null.")
+    if variables.__class__ not in OPTIONAL_OBJECT:
+        raise RefusedError(400, "`variables` must be an object or null.")
+    if extensions.__class__ not in OPTIONAL_OBJECT:
+        raise RefusedError(400, "`extensions` must be an object or null.")
     return Asked(query, operation_name or None, variables, extensions)
-
-
-_MEMBERS = (
-    ("operationName", OPTIONAL_TEXT, "a string"),
-    ("variables", OPTIONAL_OBJECT, "an object"),
-    ("extensions", OPTIONAL_OBJECT, "an object"),
-)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -51,6 +51,29 @@ async def test_over_https_the_cookie_stays_there(api: Api) -> None:
     assert session(answer)["secure"] == "True"
 
 
+@pytest.mark.parametrize(
+    ("proxy", "said", "believed"),
+    [
+        ("127.0.0.1", "https", True),
+        ("127.0.0.1", "http", False),
+        ("127.0.0.1", "gopher", False),
+        ("192.0.2.7", "https", False),
+    ],
+)
+async def test_a_proxy_on_this_machine_is_believed_what_it_was_asked_over(
+    api: Api, proxy: str, said: str, believed: bool
+) -> None:
+    transport = httpx.ASGITransport(api.app, client=(proxy, 40_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://signoff.test") as http:
+        answer = await http.post(
+            "/login",
+            json={"token": api.tokens.issue("ines", Role.CLIENT)},
+            headers={"x-forwarded-proto": said, "x-forwarded-for": "198.51.100.1"},
+        )
+
+    assert ("secure" in session(answer)) is believed
+
+
 async def test_logging_out_takes_the_cookie_back_whatever_it_was(api: Api) -> None:
     await api.http.post("/login", json={"token": api.tokens.issue("ines", Role.CLIENT)})
 
