@@ -208,7 +208,8 @@ class _Passage:
     def _completed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         headers = list(given)
         own = dict(headers)
-        self.streams = b"content-length" not in own and own.get(b"content-type", b"").startswith(STREAMS)
+        if b"content-length" not in own:
+            self.streams = own.get(b"content-type", b"").startswith(STREAMS)
         # What takes the place of the answer's own; the answer's own takes that of the security headers.
         added = {b"x-trace-id": (current_trace_id.get() or "").encode()}
         if self.cors is not None:
@@ -312,7 +313,6 @@ class Door:
             await self._pass(passage)
 
     async def _pass(self, passage: _Passage) -> None:
-        metrics = self.metrics() if passage.is_http else None
         started = time.monotonic()
         app = self.app
         try:
@@ -336,7 +336,7 @@ class Door:
                 await answer(passage.scope, passage.receive, passage.send)
             raise
         finally:
-            if metrics is not None and not passage.streams:
+            if passage.is_http and not passage.streams and (metrics := self.metrics()) is not None:
                 metrics.answered(route_of(passage.path), passage.status, time.monotonic() - started)
 
     # ------------------------------------------------------------------------------------------ the rules, in order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -56,14 +57,11 @@ class Variant:
         self.root_fields = collect_fields(self.schema, self._fragments, self._variables, root, self._operation)[0]
         self._know(self.root_fields)
         self._root = root
-        self._run_root: Run | None = None
 
-    @property
+    @cached_property
     def root(self) -> Run:
         """The operation's own selection set."""
-        if self._run_root is None:
-            self._run_root = compile_selection(self, self._root, self.root_fields, ())
-        return self._run_root
+        return compile_selection(self, self._root, self.root_fields, ())
 
     def _know(self, grouped: Mapping[str, list[FieldDetails]]) -> None:
         self._known.update((id(details), details) for details in grouped.values())
