@@ -32,7 +32,8 @@ __all__ = ["open_house"]
 
 PEOPLE = {viewer.id: viewer for viewer in (ADMIN, CLIENT, STRANGER)}
 # The client's token, for a moment.
-BRIEF, BRIEF_SECONDS = "brief", 0.5
+# Long enough for whoever has it to have begun what its end is to end.
+BRIEF, BRIEF_SECONDS = "brief", 1.5
 
 
 async def authenticate(authorization: str | None, cookies: Mapping[str, str]) -> Viewer | None:
@@ -157,14 +158,14 @@ async def api(open_house: OpenHouse) -> AsyncGenerator[Api]:
     async with open_house(extra_executors={"fake": executor}, validator=validator) as house:
         schema = compared(build_schema())
         services = services_of(house, executor)
-        endpoint = GraphQLEndpoint(schema, lambda: services, authenticate, connection_init_seconds=0.3)
+        endpoint = GraphQLEndpoint(schema, lambda: services, authenticate, connection_init_seconds=1)
         app = Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)])
         transport = httpx.ASGITransport(app, raise_app_exceptions=True)
         async with httpx.AsyncClient(transport=transport, base_url="http://signoff") as http:
             yield Api(http, app, house, schema, executor, validator).by(CLIENT)
 
 
-async def until(condition: Callable[[], bool], patience_seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], patience_seconds: float = 20) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + patience_seconds
     while not condition():

@@ -230,14 +230,13 @@ async def test_a_bug_is_masked_and_logged_once_for_all(
     assert len([record for record in caplog.records if "LookupError" in record.getMessage()]) == 1
 
 
-async def test_both_transports_tell_the_same_bytes(api: Api, served: str, followers: Followers) -> None:
+async def test_both_transports_tell_the_same_bytes(api: Api, served: str) -> None:
     job_id = await new_job(api)
     body = {"query": PLAIN, "variables": {"id": job_id}}
     async with Socket(api.app) as socket, stream(served, body) as response:
         await socket.init(CLIENT.id)
         await socket.subscribe('"1"', PLAIN, id=job_id)
-        await until(lambda: followers.count == 2)
-        await asyncio.sleep(0.1)
+        await api.house.until_they_wait(2)
         await api.house.container.jobs.force_resubmission(ADMIN, job_id, "Look again.")
         told = await socket.next('"1"')
         name, event = await anext(events_of(response))
@@ -248,10 +247,10 @@ async def test_both_transports_tell_the_same_bytes(api: Api, served: str, follow
 async def test_a_token_that_ends_closes_its_socket_and_no_equal_one(api: Api, followers: Followers) -> None:
     job_id = await new_job(api)
     async with Socket(api.app) as lasting, Socket(api.app) as brief:
-        for socket, token in ((lasting, CLIENT.id), (brief, BRIEF)):
+        for count, (socket, token) in enumerate(((lasting, CLIENT.id), (brief, BRIEF)), 1):
             await socket.init(token)
             await socket.subscribe("1", PLAIN, id=job_id)
-            await until(lambda: followers.count >= 1)
+            await api.house.until_they_wait(count)
         while not isinstance(closed := await brief.receive(), Closed):
             pass
         await until(lambda: followers.count == 1)
@@ -273,7 +272,7 @@ class Counting(Socket):
             await super()._send(message)
 
 
-async def calls_of_an_event(api: Api, followers: Followers, listeners: int) -> int:
+async def calls_of_an_event(api: Api, listeners: int) -> int:
     """How many calls of functions it takes until everybody has been sent it."""
     job_id = await new_job(api)
     counts = list[int]()
@@ -288,8 +287,7 @@ async def calls_of_an_event(api: Api, followers: Followers, listeners: int) -> i
             socket = await stack.enter_async_context(Counting(api.app))
             await socket.init(CLIENT.id)
             await socket.subscribe("1", PLAIN, id=job_id)
-        await until(lambda: followers.count == listeners)
-        await asyncio.sleep(0.2)
+        await api.house.until_they_wait(listeners)
         await one_event()
         for _ in range(3):
             with Calls() as calls:
@@ -299,8 +297,8 @@ async def calls_of_an_event(api: Api, followers: Followers, listeners: int) -> i
     return min(counts)
 
 
-async def test_an_event_takes_no_more_calls_a_listener_than_it_did(api: Api, followers: Followers) -> None:
+async def test_an_event_takes_no_more_calls_a_listener_than_it_did(api: Api) -> None:
     """A budget without clocks, as in test_budget.py, of all but the server's own framing."""
-    few, many = await calls_of_an_event(api, followers, 10), await calls_of_an_event(api, followers, 60)
+    few, many = await calls_of_an_event(api, 10), await calls_of_an_event(api, 60)
 
     assert (many - few) / 50 < 38  # 34.6

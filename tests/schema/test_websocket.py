@@ -32,12 +32,6 @@ async def connected(api: Api, viewer: Viewer | None = CLIENT) -> AsyncGenerator[
         yield socket
 
 
-async def following(followers: Followers, count: int) -> None:
-    """Wait until so many follow and know from where."""
-    await until(lambda: followers.count == count)
-    await asyncio.sleep(0.1)
-
-
 async def change(socket: Socket, id_: str = "1") -> dict[str, Any]:
     event: dict[str, Any] = (await socket.next(id_))["jobStatusChanged"]
     return event
@@ -46,11 +40,11 @@ async def change(socket: Socket, id_: str = "1") -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------- subscriptions
 
 
-async def test_an_execution_is_followed_live(api: Api, followers: Followers) -> None:
+async def test_an_execution_is_followed_live(api: Api) -> None:
     job_id = await new_job(api, await new_agent(api))
     async with connected(api) as socket:
         await socket.subscribe("1", CHANGES, id=job_id)
-        await following(followers, 1)  # without a cursor, events are those from now on
+        await api.house.until_they_wait(1)  # without a cursor, events are those from now on
         await api.data(EXECUTE, input={"jobId": job_id})
 
         started, ended = await change(socket), await change(socket)
@@ -114,11 +108,11 @@ async def test_the_log_is_followed_with_payloads_where_they_are_wanted(api: Api)
     assert entries[2]["payload"] == {"ok": True}
 
 
-async def test_everybody_follows_what_they_may_see(api: Api, followers: Followers) -> None:
+async def test_everybody_follows_what_they_may_see(api: Api) -> None:
     async with connected(api) as mine, connected(api, STRANGER) as theirs, connected(api, ADMIN) as all_:
         for socket in (mine, theirs, all_):
             await socket.subscribe("1", CHANGES)
-        await following(followers, 3)
+        await api.house.until_they_wait(3)
         my_job = await new_job(api)
         their_job = await new_job(api.by(STRANGER))
 
@@ -232,10 +226,10 @@ async def test_queries_and_mutations_work_too_and_see_what_is_new(api: Api) -> N
         ("{a" * 900, "TOO_COMPLEX"),
     ],
 )
-async def test_a_mistake_ends_its_operation_and_no_other(api: Api, followers: Followers, query: str, code: str) -> None:
+async def test_a_mistake_ends_its_operation_and_no_other(api: Api, query: str, code: str) -> None:
     async with connected(api) as socket:
         await socket.subscribe("live", CHANGES)
-        await following(followers, 1)
+        await api.house.until_they_wait(1)
         await socket.subscribe("1", query)
         assert (await socket.error("1"))[0] == code
         job_id = await new_job(api)

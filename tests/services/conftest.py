@@ -1,5 +1,6 @@
 """A whole service in this process, on a real database, with agents on loopback."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from services.executions.requests import Execute, ExecuteResult
 from services.executions.validation import RetryPolicy
 from services.inputs import CriterionDraft
 from services.jobs import JobDraft
+from services.tail import Tail
 from services.viewer import Viewer
 from tests.agents import LOOPBACK
 from tests.invariants import violations
@@ -89,9 +91,20 @@ class House:
             for entry in await self.log(job)
         ]
 
+    async def until_they_wait(self, count: int) -> None:
+        """Wait until so many followers have taken all that there is: what comes from now on is told to each."""
+        tails = self.container.feed._tails  # noqa: SLF001 - nobody else has to know
+        async with asyncio.timeout(20):
+            while sum(map(waiting, tails.values())) < count:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.001)
+
     async def violations(self) -> list[str]:
         async with self.container.database.read() as tx:
             return await violations(tx)
+
+
+def waiting(tail: Tail) -> int:
+    return sum(not one.done() for one in tail._waiting)  # noqa: SLF001
 
 
 OpenHouse = Callable[..., AbstractAsyncContextManager[House]]

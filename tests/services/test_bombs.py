@@ -1,16 +1,8 @@
-"""Bombs that strangers may send: each is refused, killed in time or decided, and the event loop hardly notices.
-
-What the loop notices is measured in the time that its thread spends computing between two ticks: a machine that is
-busy with other things stretches every clock, but not that one.
-"""
+"""Bombs that strangers may send: each is refused, killed in time or decided, and the event loop hardly notices."""
 
 import asyncio
-import gc
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Mapping
 
 import pytest
 
@@ -20,59 +12,10 @@ from services.large_values import beside_the_loop, is_large
 from services.sandbox import ExpressionError, Sandbox, TooCostlyError
 from tests.agents import Response, ScriptedAgent
 from tests.services.conftest import CLIENT, OpenHouse
+from tests.services.pulse import CAN_TELL_WAITING, LONGEST_GAP_SECONDS, LONGEST_STALL_SECONDS, undisturbed
 from tests.services.test_sandbox import DOUBLING
 
-LONGEST_STALL_SECONDS = 0.1
-# A loop that waited for a child itself would stand still as long as the child may take.
-KILLED_AFTER_SECONDS = 0.6
-LONGEST_GAP_SECONDS = 0.5
-SCHEDULER = Path("/proc/thread-self/schedstat")
-CAN_TELL_WAITING = SCHEDULER.exists()
-
-
-@dataclass
-class Pulse:
-    """The longest times between two ticks of the event loop."""
-
-    computing: float = 0.0
-    """Spent by the loop's thread itself."""
-    passed: float = 0.0
-    """By the clock on the wall, less the time that the thread waited for a processor."""
-
-    async def beat(self) -> None:
-        computed, at = time.thread_time(), awake()
-        while True:
-            await asyncio.sleep(0.001)
-            before, was, computed, at = computed, at, time.thread_time(), awake()
-            self.computing = max(self.computing, computed - before)
-            self.passed = max(self.passed, at - was)
-
-
-def awake() -> float:
-    """A clock that stands still while this thread waits for a processor, where the kernel says how long it did."""
-    waited = int(SCHEDULER.read_text().split()[1]) / 1e9 if CAN_TELL_WAITING else 0.0
-    return time.monotonic() - waited
-
-
-@asynccontextmanager
-async def undisturbed(*, alone: bool = True) -> AsyncGenerator[None]:
-    """Make sure that the loop goes on meanwhile."""
-    # The objects of all tests together are none that a service would have to look through for cycles.
-    gc.collect()
-    gc.freeze()
-    pulse = Pulse()
-    beating = asyncio.create_task(pulse.beat())
-    await asyncio.sleep(0.01)
-    try:
-        yield
-        await asyncio.sleep(0.01)  # for a last beat
-    finally:
-        beating.cancel()
-        gc.unfreeze()
-    assert pulse.computing < LONGEST_STALL_SECONDS
-    # Beside threads it may also wait for the interpreter's lock, which whoever holds it may be kept from giving back.
-    if alone and CAN_TELL_WAITING:
-        assert pulse.passed < LONGEST_GAP_SECONDS
+KILLED_AFTER_SECONDS = LONGEST_GAP_SECONDS + 0.1
 
 
 async def stall() -> None:

@@ -33,8 +33,7 @@ async def test_without_a_cursor_a_follower_sees_what_comes_from_now_on(house: Ho
     job = await house.job(None)
     async with aclosing(house.container.feed.follow(CLIENT, job.id, None)) as events:
         waiting = asyncio.create_task(take(events, 1))
-        await asyncio.sleep(0.1)
-        assert not waiting.done()
+        await house.until_they_wait(1)
         await house.container.jobs.force_resubmission(ADMIN, job.id, "Look again.")
         async with asyncio.timeout(5):
             (seq,) = await waiting
@@ -73,7 +72,7 @@ async def test_a_lost_ring_costs_a_poll_not_an_event(open_house: OpenHouse) -> N
         job = await house.job(None)
         async with asyncio.timeout(5), aclosing(house.container.feed.follow(CLIENT, job.id, None)) as events:
             waiting = asyncio.create_task(take(events, 1))
-            await asyncio.sleep(0.1)
+            await house.until_they_wait(1)
             # The other process's bus does not ring here.
             await other.container.jobs.force_resubmission(ADMIN, job.id, "Look again.")
             assert len(await waiting) == 1

@@ -480,8 +480,8 @@ async def test_a_cut_answer_leaves_the_outcome_unknown(http_json: HttpJson, resp
         Response(hangs=True),
         Response(hangs=True, cut_after=40),
         Response({"text": "x" * 1000}, hangs=True, cut_after=500),
-        Response({"text": "x" * 1000}, drip_seconds=0.02),
-        Response(delay_seconds=5),
+        Response({"text": "x" * 1000}, drip_seconds=0.1),
+        Response(delay_seconds=60),
     ],
     ids=["silent", "half a head", "half a body", "dripping", "late"],
 )
@@ -490,7 +490,7 @@ async def test_time_bounds_the_whole_call(http_json: HttpJson, response: Respons
         started = time.monotonic()
         error = await trouble(http_json, agent.url, timeout_seconds=0.4)
 
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 30  # by themselves they take a minute at least
         assert (error.kind, error.code) == (AgentTroubleKind.TIMEOUT, "timeout")
         assert "0.4 s" in error.message
         assert len(agent.requests) == 1

@@ -44,12 +44,18 @@ async def test_the_same_key_returns_the_same_execution(house: House) -> None:
 
 
 async def test_a_repeat_while_it_runs_waits_for_the_first_ones_end(house: House) -> None:
-    async with ScriptedAgent(Response({"ok": True}, delay_seconds=0.4)) as scripted:
+    go = asyncio.Event()
+    async with ScriptedAgent(Response({"ok": True}, after=go)) as scripted:
         job = await house.job(await house.agent(scripted.url))
         first = await house.execute(job, idempotency_key=KEY, wait_seconds=0)
-        again = await house.execute(job, idempotency_key=KEY, wait_seconds=10)  # how long one waits is not compared
         assert first.execution is not None
         assert first.execution.outcome is None
+        # How long one waits is not compared.
+        repeat = asyncio.create_task(house.execute(job, idempotency_key=KEY, wait_seconds=30))
+        await asyncio.sleep(0.2)
+        assert not repeat.done()
+        go.set()
+        again = await repeat
         assert again.replayed
         assert again.job is not None
         assert again.job.status is JobStatus.COMPLETED

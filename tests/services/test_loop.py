@@ -381,18 +381,21 @@ async def test_without_a_key_what_needs_judgement_is_undecided_and_the_notice_na
 
 
 async def test_zero_seconds_return_at_once_and_the_execution_goes_on(house: House) -> None:
-    async with ScriptedAgent(Response({"ok": True}, delay_seconds=0.5)) as scripted:
+    go = asyncio.Event()
+    async with ScriptedAgent(Response({"ok": True}, after=go)) as scripted:
         job = await house.job(await house.agent(scripted.url))
         result = await house.execute(job, wait_seconds=0)
         assert result.job is not None
         assert result.execution is not None
         assert result.job.status is JobStatus.IN_EXECUTION
+        go.set()
         finished = await house.container.executions.wait(result.execution, 10)
         assert finished.outcome is ExecutionOutcome.ACCEPTED
 
 
 async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
-    async with ScriptedAgent(Response({"ok": True}, delay_seconds=0.3)) as scripted:
+    go = asyncio.Event()
+    async with ScriptedAgent(Response({"ok": True}, after=go)) as scripted:
         job = await house.job(await house.agent(scripted.url))
         pressing = asyncio.create_task(house.execute(job))
         while not scripted.requests:  # noqa: ASYNC110 - nothing tells
@@ -400,6 +403,7 @@ async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
         pressing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await pressing
+        go.set()
         seen = await house.container.jobs.get(CLIENT, job.id)
         assert seen is not None
         (execution,) = await house.container.executions.get_many(CLIENT, [seen.latest_execution_id or ""])
@@ -427,7 +431,8 @@ async def test_who_waits_is_told_of_the_end_and_need_not_look(
 
 
 async def test_cancelling_closes_the_open_request_and_drops_what_arrives_later(house: House) -> None:
-    async with ScriptedAgent(Response({"ok": True}, delay_seconds=0.3)) as scripted:
+    go = asyncio.Event()
+    async with ScriptedAgent(Response({"ok": True}, after=go)) as scripted:
         job = await house.job(await house.agent(scripted.url))
         await house.execute(job, wait_seconds=0)
         while not scripted.requests:  # noqa: ASYNC110 - nothing tells
@@ -435,7 +440,8 @@ async def test_cancelling_closes_the_open_request_and_drops_what_arrives_later(h
         result = await house.container.executions.cancel(CLIENT, job.id, None, "changed my mind")
         assert result.job is not None
         assert result.job.status is JobStatus.ASSIGNED
-        await asyncio.sleep(0.5)
+        go.set()
+        await asyncio.sleep(0.2)
         assert await house.entries(job) == [*CREATED, "agent_request", "agent_response:unknown", "status_change"]
         seen = await house.container.jobs.get(CLIENT, job.id)
         assert seen is not None

@@ -12,6 +12,7 @@ import pytest
 
 from db.records import JsonValue
 from services.sandbox import ExpressionError, MissingKeyError, Sandbox, TooCostlyError
+from tests.services.pulse import LONGEST_GAP_SECONDS, undisturbed
 
 # Three loops over 400 elements, each step making a list: minutes.
 COSTLY = "answer.map(x, answer.map(y, answer.map(z, [x, y, z])))"
@@ -145,7 +146,7 @@ async def test_what_takes_too_long_is_killed_and_the_next_call_works(hasty: Sand
     with pytest.raises(TooCostlyError, match=r"longer than 0\.3 s"):
         await hasty.evaluate(COSTLY, FOUR_HUNDRED)
 
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # left alone, it takes minutes
     assert await hasty.evaluate("1 + 1", {}) == 2
     with pytest.raises(TooCostlyError):
         await hasty.validate(DOUBLING, 1)
@@ -153,17 +154,12 @@ async def test_what_takes_too_long_is_killed_and_the_next_call_works(hasty: Sand
     assert len(children()) == 1
 
 
-async def test_the_event_loop_goes_on_while_something_costly_runs(hasty: Sandbox) -> None:
-    call = asyncio.create_task(hasty.evaluate(COSTLY, FOUR_HUNDRED))
-    longest = 0.0
-    while not call.done():
-        before = time.perf_counter()
-        await asyncio.sleep(0.001)
-        longest = max(longest, time.perf_counter() - before)
-
-    assert longest < 0.2
-    with pytest.raises(TooCostlyError):
-        await call
+async def test_the_event_loop_goes_on_while_something_costly_runs() -> None:
+    async with Sandbox(seconds=2 * LONGEST_GAP_SECONDS) as sandbox:
+        await sandbox.evaluate("1", {})
+        async with undisturbed():
+            with pytest.raises(TooCostlyError):
+                await sandbox.evaluate(COSTLY, FOUR_HUNDRED)
 
 
 async def test_waiting_for_a_turn_does_not_count(hasty: Sandbox) -> None:
@@ -180,13 +176,12 @@ async def test_waiting_for_a_turn_does_not_count(hasty: Sandbox) -> None:
 
 
 async def test_workers_work_side_by_side() -> None:
-    async with Sandbox(workers=2, seconds=0.5) as sandbox:
+    async with Sandbox(workers=2, seconds=60) as sandbox:
         costly = asyncio.create_task(sandbox.evaluate(COSTLY, FOUR_HUNDRED))
         await asyncio.sleep(0)
         assert await sandbox.evaluate("1", {}) == 1
         assert not costly.done()
-        with pytest.raises(TooCostlyError):
-            await costly
+        costly.cancel()
 
 
 async def test_a_child_that_died_is_replaced_and_the_call_repeated() -> None:
@@ -406,8 +401,8 @@ async def test_sound_schemas_are_taken(sandbox: Sandbox, schema: JsonValue) -> N
     ],
     ids=range(13),
 )
-async def test_unsound_schemas_are_refused(hasty: Sandbox, schema: JsonValue, why: str) -> None:
-    (problem,) = await hasty.check_schema(schema)
+async def test_unsound_schemas_are_refused(sandbox: Sandbox, schema: JsonValue, why: str) -> None:
+    (problem,) = await sandbox.check_schema(schema)
 
     assert why in problem
 

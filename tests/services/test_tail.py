@@ -43,24 +43,13 @@ async def take(events: AsyncGenerator[JobLog], count: int) -> list[JobLog]:
         return [await anext(events) for _ in range(count)]
 
 
-async def until_they_wait(feed: Feed, count: int) -> None:
-    """Wait until so many followers have taken all that there is."""
-    async with asyncio.timeout(20):
-        while sum(map(waiting, feed._tails.values())) < count:  # noqa: ASYNC110, SLF001  (nobody else has to know)
-            await asyncio.sleep(0.001)
-
-
-def waiting(tail: Tail) -> int:
-    return sum(not one.done() for one in tail._waiting)  # noqa: SLF001
-
-
 @sqlite
 async def test_equal_followers_share_one_read_and_its_entries(house: House, feed: Feed, reads: list[int]) -> None:
     job = await house.job(None)
     async with AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(aclosing(feed.follow(CLIENT, job.id, None))) for _ in range(MANY)]
         taking = [asyncio.create_task(take(events, 3)) for events in crowd]
-        await until_they_wait(feed, MANY)
+        await house.until_they_wait(MANY)
         reads.clear()
         await house.append(job.id, 3)
         seen = await asyncio.gather(*taking)
@@ -79,7 +68,7 @@ async def test_followers_of_other_rights_share_nothing(house: House, feed: Feed,
         aclosing(feed.follow(ADMIN, job.id, None)) as all_,
     ):
         taking = [asyncio.create_task(take(events, 1)) for events in (owners, all_)]
-        await until_they_wait(feed, 2)
+        await house.until_they_wait(2)
         reads.clear()
         await house.append(job.id, 1)
         ((one,), (other,)) = await asyncio.gather(*taking)
@@ -96,13 +85,13 @@ async def test_who_comes_later_is_told_nothing_that_was_read_before(house: House
     start = await feed.cursor()
     async with aclosing(feed.follow(CLIENT, job.id, start)) as early:
         taking = asyncio.create_task(take(early, 1))
-        await until_they_wait(feed, 1)
+        await house.until_they_wait(1)
         await house.append(job.id, 1)
         (first,) = await taking
         async with aclosing(feed.follow(CLIENT, job.id, start)) as late:
             (again,) = await take(late, 1)
             both = [asyncio.create_task(take(events, 1)) for events in (early, late)]
-            await until_they_wait(feed, 2)
+            await house.until_they_wait(2)
             await house.append(job.id, 1)
             ((second,), (shared,)) = await asyncio.gather(*both)
 
@@ -166,7 +155,7 @@ async def test_a_read_that_fails_ends_those_who_wait_for_it_and_nobody_who_comes
     async with AsyncExitStack() as stack:
         crowd = [await stack.enter_async_context(aclosing(feed.follow(CLIENT, job.id, None))) for _ in range(3)]
         taking = [asyncio.create_task(take(events, 1)) for events in crowd]
-        await until_they_wait(feed, 3)
+        await house.until_they_wait(3)
         monkeypatch.setattr(log_rows, "after", away)
         await house.append(job.id, 1)
         ended = await asyncio.gather(*taking, return_exceptions=True)
