@@ -1,12 +1,38 @@
 """Fixtures that any test may ask for."""
 
 from collections.abc import AsyncGenerator, Generator
+from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from db.session import Database
 from tests.databases import PostgreSQL, SQLite, postgresql_server, scratch_directory
 from tests.temporal_server import TemporalServer, temporal_server
+
+# What waits longest: for leases to expire, and for servers to start and to end.
+WAITING = [Path(__file__).parent / "crash", Path(__file__).parent / "hostile"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let half of the workers begin with what waits longest, while the others compute.
+
+    Each worker begins with an equal part of the items. What comes last is not shared well any more, so that it should
+    be short.
+    """
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers < 2:
+        return
+    waiting = [item for item in items if any(map(item.path.is_relative_to, WAITING))]
+    computing = iter([item for item in items if not any(map(item.path.is_relative_to, WAITING))])
+    half, left, ordered = workers // 2, len(items), list[pytest.Item]()
+    for number in range(workers):
+        part = waiting[number::half] if number < half else []
+        part += islice(computing, max(0, left // (workers - number) - len(part)))
+        ordered += part
+        left -= len(part)
+    items[:] = [*ordered, *computing]
 
 
 @pytest.fixture(scope="session")

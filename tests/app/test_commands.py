@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from app.auth import Tokens
+from app.cli import main
 from db.records import Role
 from tests.agents import Response, ScriptedAgent
 from tests.app.conftest import CREATE_AGENT, CREATE_JOB, PASSES
@@ -65,15 +66,32 @@ def test_a_token_is_alone_on_the_last_line(tmp_path: Path) -> None:
         (("nonsense",), {}, 2, "nonsense"),
     ],
 )
+# It is the command line of a program: here that of this test, which spares it a process.
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens")
 def test_what_cannot_be_done_is_said_in_a_line(
-    tmp_path: Path, arguments: tuple[str, ...], variables: Mapping[str, str], status: int, says: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    variables: Mapping[str, str],
+    status: int,
+    says: str,
 ) -> None:
-    done = signoff(*arguments, cwd=tmp_path, **variables)
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ.keys() - environment().keys():
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["signoff", *arguments])
 
-    assert done.returncode == status
-    assert says in done.stderr.splitlines()[0]
-    assert all(line.startswith("signoff: ") for line in done.stderr.splitlines())
-    assert len(done.stderr.splitlines()) <= 2
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == status
+    said = capsys.readouterr().err.splitlines()
+    assert says in said[0]
+    assert all(line.startswith("signoff: ") for line in said)
+    assert len(said) <= 2
 
 
 def test_a_port_in_use_is_said(tmp_path: Path) -> None:

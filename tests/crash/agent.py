@@ -2,7 +2,7 @@
 
     python -m tests.crash.agent --port N --log FILE
 
-A path of /2.5 answers after two and a half seconds.
+A path of /2.5 answers after two and a half seconds; one of /together/1000 once so many are asked there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,16 @@ from pathlib import Path
 
 async def main(port: int, log: Path) -> None:
     file = log.open("a", buffering=1)
+    together: list[asyncio.Event] = []
+
+    async def others(count: int) -> None:
+        """Wait until so many wait here."""
+        mine = asyncio.Event()
+        together.append(mine)
+        if len(together) == count:
+            for event in together:
+                event.set()
+        await mine.wait()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -23,8 +33,13 @@ async def main(port: int, log: Path) -> None:
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             body = json.loads(await reader.readexactly(int(headers["content-length"])))
             file.write(json.dumps({"key": headers["idempotency-key"], "job_id": body["job_id"]}) + "\n")
-            delay = first.split(" ")[1].strip("/")
-            await asyncio.sleep(float(delay) if delay else 0)
+            match first.split(" ")[1].strip("/").split("/"):
+                case ["together", count]:
+                    await others(int(count))
+                case [delay]:
+                    await asyncio.sleep(float(delay or 0))
+                case _:
+                    raise ValueError(first)
             answer = json.dumps({"ok": True, "text": "polite words"}).encode()
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
             writer.write(b"content-length: %d\r\n\r\n" % len(answer) + answer)

@@ -7,7 +7,8 @@ import pytest
 
 from tests.databases import PostgreSQL, SQLite
 
-SCENES = 3
+# Each waits for leases to expire most of the time.
+SCENES = 6
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
