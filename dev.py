@@ -35,7 +35,7 @@ if os.name != "posix":
 
 import fcntl
 from collections.abc import Generator
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -348,6 +348,10 @@ def setup(arguments: list[str]) -> None:
 def set_up_all() -> None:
     set_up("dev")
     npm_command()  # before several need it at once
+    set_up_from_npm()
+
+
+def set_up_from_npm() -> None:
     with turnstile(), ThreadPoolExecutor() as side_by_side:
         parts = [side_by_side.submit(part) for part in (set_up_pages, set_up_browser, set_up_clients)]
         failed: list[str] = []
@@ -372,9 +376,9 @@ def demo(arguments: list[str]) -> None:
 
 
 def pytest(arguments: list[str]) -> list[str]:
-    # Half of the whole suite's time is waiting (for leases, agents, browsers), so it has a worker more than there are
+    # Half of the whole suite's time is waiting (for leases, agents, browsers), so it has more workers than there are
     # cores, and who has nothing left takes from the others. A test that somebody names starts sooner without workers.
-    everything = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=worksteal"]
+    everything = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=worksteal"]
     return [str(BIN / "python"), "-m", "pytest", *(arguments or everything)]
 
 
@@ -385,46 +389,64 @@ def test(arguments: list[str]) -> None:
 
 def check(arguments: list[str]) -> None:
     no_more(arguments)
-    set_up_all()
-    python = str(BIN / "python")
+    set_up("dev")
+    npm = npm_command()
     steps = {
+        # The longest first.
+        "pyright": [str(BIN / "basedpyright")],
+        "mypy": [str(BIN / "python"), "-m", "mypy"],
         "format": [str(BIN / "ruff"), "format", "--check"],
         "lint": [str(BIN / "ruff"), "check"],
-        "mypy": [python, "-m", "mypy"],
-        "pyright": [str(BIN / "basedpyright")],
         "layers": [str(BIN / "lint-imports"), "--no-logo"],
-        "page types": [*npm_command(), "--prefix", str(WEB), "run", "--silent", "types"],
-        "page tests": [*npm_command(), "--prefix", str(WEB), "run", "--silent", "test"],
     }
-    failed: list[str] = []
-    report: list[str] = []
-    auditing = time.monotonic()
-    with tempfile.TemporaryFile("w+") as found:
-        # Beside the other steps, for it only waits.
-        auditor = subprocess.Popen(audit_command(), stdout=found, stderr=subprocess.DEVNULL)  # noqa: S603
-        run_steps(steps, failed, report)
-        ended = ends(auditor, auditing + AUDIT_SECONDS)
-        found.seek(0)
-        vulnerable, outcome = audited(found.read() if ended else "")
-    if vulnerable:
-        failed.append("audit")
-    report.append(f"  {'audit':10}{time.monotonic() - auditing:6.1f} s  {outcome}")
-    say("before the tests:\n" + "\n".join(report))
+    # Side by side, for each has one core at most; the pages' own types are looked at by their build.
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 2) as side_by_side:
+        set_up_rest = side_by_side.submit(set_up_from_npm)
+        audit = side_by_side.submit(run_audit)
+        running = [side_by_side.submit(run_step, name, command) for name, command in steps.items()]
+        set_up_rest.result()
+        running.append(side_by_side.submit(run_step, "page tests", [*npm, "--prefix", str(WEB), "run", "-s", "test"]))
+        done = [*(step.result() for step in running), audit.result()]
+    say("before the tests:\n" + "\n".join(step.line for step in done))
     status = run(pytest([]))
+    failed = [step.name for step in done if step.failed]
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
     sys.exit(status or bool(failed))
 
 
-def run_steps(steps: dict[str, list[str]], failed: list[str], report: list[str]) -> None:
-    for name, command in steps.items():
-        say(name)
-        started = time.monotonic()
-        status = run(command)
-        if status:
-            failed.append(name)
-        outcome = f"FAILED (exit status {status})" if status else "ok"
-        report.append(f"  {name:10}{time.monotonic() - started:6.1f} s  {outcome}")
+class Step(NamedTuple):
+    """A step of the check that is done."""
+
+    name: str
+    seconds: float
+    failed: bool
+    outcome: str
+
+    @property
+    def line(self) -> str:
+        return f"  {self.name:10}{self.seconds:6.1f} s  {self.outcome}"
+
+
+def run_step(name: str, command: list[str]) -> Step:
+    """Run a step to its end; what it says is said in one piece."""
+    started = time.monotonic()
+    done = subprocess.run(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    say(f"{name}\n{done.stdout.rstrip()}")
+    outcome = f"FAILED (exit status {done.returncode})" if done.returncode else "ok"
+    return Step(name, time.monotonic() - started, bool(done.returncode), outcome)
+
+
+def run_audit() -> Step:
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as found:
+        auditor = subprocess.Popen(audit_command(), stdout=found, stderr=subprocess.DEVNULL)  # noqa: S603
+        ended = ends(auditor, started + AUDIT_SECONDS)
+        found.seek(0)
+        vulnerable, outcome = audited(found.read() if ended else "")
+    return Step("audit", time.monotonic() - started, vulnerable, outcome)
 
 
 def audit_command() -> list[str]:
