@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
     RequestResponseCycle,
 )
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 if TYPE_CHECKING:
     import asyncio
@@ -131,6 +133,40 @@ class HttpProtocol(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Give it to uvicorn as `ws`. A text that nothing has to be done to is written as the one frame that it is."""
+
+    async def send(self, message: Any) -> None:
+        """Send a message, as uvicorn does."""
+        text = message.get("text")
+        connection = self.conn
+        if (
+            text is not None
+            and message["type"] == "websocket.send"
+            and message.get("bytes") is None
+            and self.handshake_complete
+            and self.writable.is_set()
+            and connection.state is State.OPEN
+            and not (
+                self.disconnected or self.close_sent or connection.extensions or connection.expect_continuation_frame
+            )
+        ):
+            self.transport.write(text_frame(text))
+            return
+        await super().send(message)
+
+
+def text_frame(text: str) -> bytes:
+    """Write a text as a whole message of a server, unmasked. RFC 6455, section 5.2."""
+    data = text.encode()
+    length = len(data)
+    if length < 126:  # noqa: PLR2004
+        return b"\x81%c%b" % (length, data)
+    if length < 1 << 16:
+        return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), data)
+    return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), data)
 
 
 _KNOWN: dict[Header, bytes] = {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 import orjson
 import uvicorn
 
-from app.protocol import HttpProtocol
+from app.protocol import HttpProtocol, WebSocketProtocol
 from services.redaction import Credentials, blank_in_use
 from services.trace import current_trace_id, current_work
 
@@ -129,6 +129,9 @@ def server_for(app: Application, drain: Drain, settings: Settings) -> Server:
     config = uvicorn.Config(
         app.door,
         http=HttpProtocol,
+        ws=WebSocketProtocol,
+        # A listener would cost several times as much, in memory too, and what it is told is short.
+        ws_per_message_deflate=False,
         # One frame of a WebSocket is a request like any other.
         ws_max_size=settings.request_bytes,
         # What is left then are streams without an end, and readers that do not read.

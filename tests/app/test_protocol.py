@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import uvicorn
@@ -13,10 +13,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 
-from app.protocol import HttpProtocol
+from app.protocol import HttpProtocol, WebSocketProtocol
 from tests.schema.conftest import until
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -76,7 +77,7 @@ class Clock:
 class Connection:
     """A connection to an application, without a network."""
 
-    def __init__(self, app: Any, protocol: type[HttpToolsProtocol] = HttpProtocol, clock: Any = None) -> None:
+    def __init__(self, app: Any, protocol: Any = HttpProtocol, clock: Any = None) -> None:
         config = uvicorn.Config(app, lifespan="off", log_level="critical", proxy_headers=False)
         state = ServerState()
         state.default_headers = [(b"date", b"today")]
@@ -241,6 +242,51 @@ async def test_nothing_watches_a_connection_that_is_gone() -> None:
     assert not clock.timers
 
 
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
+)
+ACCEPT: Mapping[str, Any] = {"type": "websocket.accept"}
+TEXT: Mapping[str, Any] = {"type": "websocket.send", "text": "hello"}
+BYTES: Mapping[str, Any] = {"type": "websocket.send", "bytes": b"hello"}
+CLOSE: Mapping[str, Any] = {"type": "websocket.close"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [ACCEPT, TEXT, BYTES, TEXT],
+        [ACCEPT, {**TEXT, "bytes": None}, {**BYTES, "text": None}, {**TEXT, "bytes": b"both"}],
+        [ACCEPT, CLOSE, TEXT],
+        [ACCEPT, {"type": "websocket.send"}],
+        [ACCEPT, {**TEXT, "type": "websocket.unknown"}],
+        [TEXT],
+        [CLOSE],
+    ],
+    ids=str,
+)
+async def test_a_websocket_sends_what_uvicorn_sends(messages: list[Mapping[str, Any]]) -> None:
+    sent: list[list[bytes]] = []
+    failed: list[list[str]] = []
+    for protocol in (WebSocketProtocol, WebSocketsSansIOProtocol):
+        errors: list[str] = []
+
+        async def app(_scope: Any, receive: Any, send: Any, errors: list[str] = errors) -> None:
+            await receive()
+            for message in messages:
+                try:
+                    await send({**message})
+                except Exception as error:  # noqa: BLE001
+                    errors.append(repr(error))
+
+        connection = Connection(app, protocol)
+        sent.append(await connection.ask(UPGRADE))
+        failed.append(errors)
+
+    assert sent[0] == sent[1]
+    assert failed[0] == failed[1]
+
+
 # ------------------------------------------------------------------------------------------------------ a real server
 
 
@@ -272,7 +318,7 @@ async def port() -> AsyncGenerator[int]:
             WebSocketRoute("/talk", talk),
         ]
     )
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", http=HttpProtocol)
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", http=HttpProtocol, ws=WebSocketProtocol)
     config.timeout_graceful_shutdown = 0
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -325,7 +371,13 @@ async def test_who_asks_whether_to_send_is_told_to(port: int) -> None:
     writer.close()
 
 
-async def test_a_websocket_is_none_of_its_business(port: int) -> None:
-    async with asyncio.timeout(10), connect(f"ws://127.0.0.1:{port}/talk") as socket:
-        await socket.send("HTTP/1.1 200 OK")
-        assert await socket.recv() == "HTTP/1.1 200 OK"
+@pytest.mark.parametrize("compression", ["deflate", None])
+@pytest.mark.parametrize("length", [1, 125, 126, 65_535, 65_536])
+async def test_a_websocket_says_what_it_is_told(port: int, length: int, compression: Literal["deflate"] | None) -> None:
+    text = "ü" + "a" * (length - 2) if length > 1 else "a"
+    async with asyncio.timeout(10), connect(f"ws://127.0.0.1:{port}/talk", compression=compression) as socket:
+        assert [extension.name for extension in socket.protocol.extensions] == [
+            "permessage-deflate" for _ in [compression] if compression
+        ]
+        await socket.send(text)
+        assert await socket.recv() == text
