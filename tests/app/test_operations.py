@@ -306,7 +306,7 @@ async def test_the_span_of_a_subscription_is_sent_once_it_stands_or_is_refused(
     job_id = await api.job(await api.agent(agent.url))
     spans.clear()
     query = "subscription Follow($id: ID!) { jobLogAppended(jobId: $id) { cursor } }"
-    async with Socket(api.app, headers=api.bearer() | {"host": "signoff.test"}) as socket, asyncio.timeout(10):
+    async with Socket(api.app, headers=api.bearer() | {"host": "signoff.test"}) as socket, asyncio.timeout(30):
         await socket.init()
         for number, followed in enumerate((job_id, "job_00000000000000000000000000")):
             payload = {"query": query, "variables": {"id": followed}}

@@ -342,7 +342,7 @@ async def read_answer(reader: asyncio.StreamReader) -> bytes:
 async def test_requests_that_come_at_once_are_answered_in_their_order(port: int) -> None:
     bodies = [b"a", b"", b"b" * 200_000, b"c"]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         writer.write(b"".join(request("/echo", body) for body in bodies) + request("/echo", method="HEAD"))
         answers = [await read_answer(reader) for _ in bodies]
         head = await reader.readuntil(b"\r\n\r\n")
@@ -354,7 +354,7 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(port: int)
 
 async def test_a_stream_begins_at_once(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         writer.write(request("/stream", method="GET"))
         await reader.readuntil(b"\r\n\r\n")
         assert await reader.readexactly(8) == b"3\r\none\r\n"
@@ -363,7 +363,7 @@ async def test_a_stream_begins_at_once(port: int) -> None:
 
 async def test_who_asks_whether_to_send_is_told_to(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         writer.write(request("/echo", b"abc", more="expect: 100-continue\r\n").removesuffix(b"abc"))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"abc")
@@ -375,7 +375,7 @@ async def test_who_asks_whether_to_send_is_told_to(port: int) -> None:
 @pytest.mark.parametrize("length", [1, 125, 126, 65_535, 65_536])
 async def test_a_websocket_says_what_it_is_told(port: int, length: int, compression: Literal["deflate"] | None) -> None:
     text = "ü" + "a" * (length - 2) if length > 1 else "a"
-    async with asyncio.timeout(10), connect(f"ws://127.0.0.1:{port}/talk", compression=compression) as socket:
+    async with asyncio.timeout(30), connect(f"ws://127.0.0.1:{port}/talk", compression=compression) as socket:
         assert [extension.name for extension in socket.protocol.extensions] == [
             "permessage-deflate" for _ in [compression] if compression
         ]

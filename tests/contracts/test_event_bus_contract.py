@@ -12,7 +12,7 @@ from services.events.postgres import PostgresBus
 from services.ports import Bell, EventBus
 
 # A bus across processes may be late, so a ring is waited for much longer than its absence.
-SOON = 5.0
+SOON = 30.0
 NOT = 0.1
 
 

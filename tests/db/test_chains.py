@@ -79,7 +79,7 @@ async def test_a_chain_that_fails_in_the_middle_has_written_nothing(database: Da
 async def waiting(database: Database) -> None:
     """Wait until somebody waits for a lock."""
     text = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(10), database.read() as tx:
+    async with asyncio.timeout(30), database.read() as tx:
         while not await scalar(tx, text):  # noqa: ASYNC110 - it rings no bell
             await asyncio.sleep(0.005)
 

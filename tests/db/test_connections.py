@@ -20,7 +20,7 @@ async def test_transactions_and_single_reads_are_counted_apart(postgresql_url: s
         async with database.read() as tx:
             await tx.fetch(prepared(tx, "a lock that is held", lambda: LOCK), {})
 
-    async with database.begin() as tx, asyncio.timeout(10):
+    async with database.begin() as tx, asyncio.timeout(30):
         await tx.connection.execute(LOCK)
         reading = asyncio.create_task(read())
         while not database.connections()["reads"][0]:  # noqa: ASYNC110 - it rings no bell

@@ -206,7 +206,7 @@ async def test_a_change_counts_when_it_is_committed(database: Database) -> None:
 
 async def test_nobody_waits_for_who_counts_the_same_jobs(postgresql_url: str) -> None:
     database = Database.open(postgresql_url)
-    async with database.begin() as tx, database.begin() as other, asyncio.timeout(10):
+    async with database.begin() as tx, database.begin() as other, asyncio.timeout(30):
         for writer in (tx, other):
             await make_job(writer, owner=ADA)
     await agree(database)

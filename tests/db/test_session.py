@@ -52,7 +52,7 @@ async def test_a_connection_that_the_server_has_closed_is_replaced(database: Dat
         assert await scalar(tx, "SELECT pg_terminate_backend(:pid)", pid=before)
     await other.close()
     after = before
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while after == before:
             try:
                 after = await backend(database)
@@ -80,7 +80,7 @@ async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(postgr
             await scalar(tx, "SELECT 1")
 
     ends = [asyncio.Event() for _ in range(4)]
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         tasks = [group.create_task(work(end)) for end in ends]
         await all_in_use.wait()
         waiting = group.create_task(waits())

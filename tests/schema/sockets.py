@@ -10,7 +10,7 @@ from typing import Any, Self
 from starlette.types import ASGIApp
 
 PROTOCOL = "graphql-transport-ws"
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @dataclass(frozen=True)

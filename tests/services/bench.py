@@ -94,7 +94,7 @@ class Bench:
         return execution
 
     async def until(self, job: Job, state: ExecutionState) -> Job:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (execution := await self.latest(job)) is None or execution.state is not state:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         return await self.get(job)
@@ -189,7 +189,7 @@ async def calling_the_agent(bench: Bench) -> Job:
 async def validating(bench: Bench) -> Job:
     calls = bench.judge.calls
     job = await bench.running(await _new(bench), ExecutionState.VALIDATING)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while bench.judge.calls == calls:  # noqa: ASYNC110 - the database and the judge ring no bell
             await asyncio.sleep(0.005)
     return job

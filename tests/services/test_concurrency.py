@@ -37,7 +37,7 @@ from tests.services.conftest import ADMIN, CLIENT, NEEDS_JUDGEMENT, House, OpenH
 URL = "http://127.0.0.1:9/"
 
 
-async def soon(holds: Callable[[], Any], seconds: float = 10) -> None:
+async def soon(holds: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for is in a fake or a database
             await asyncio.sleep(0.01)
@@ -49,7 +49,7 @@ async def get(house: House, job: Job) -> Job:
     return found
 
 
-async def finished(house: House, job: Job, seconds: float = 10) -> Job:
+async def finished(house: House, job: Job, seconds: float = 30) -> Job:
     async with asyncio.timeout(seconds):
         while (found := await get(house, job)).status is JobStatus.IN_EXECUTION:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
@@ -221,10 +221,10 @@ class FailsAtTheEnd:
 
 
 async def test_an_agent_slower_than_the_lease_is_called_once(open_house: OpenHouse) -> None:
-    crowd = Crowd(2.5)
+    crowd = Crowd(5)
     async with AsyncExitStack() as stack:
         houses = [
-            await stack.enter_async_context(open_house(extra_executors=[("crowd", crowd)], lease_seconds=1))
+            await stack.enter_async_context(open_house(extra_executors=[("crowd", crowd)], lease_seconds=2))
             for _ in range(2)
         ]
         job = await houses[0].job(await houses[0].agent(URL, executor="crowd"))
@@ -279,7 +279,7 @@ async def test_an_agents_limit_holds_across_processes(open_house: OpenHouse) -> 
 
 
 async def test_what_is_cancelled_elsewhere_is_dropped_here(open_house: OpenHouse) -> None:
-    crowd = Crowd(0.5)
+    crowd = Crowd(1.5)
     async with AsyncExitStack() as stack:
         houses = [await stack.enter_async_context(open_house(extra_executors=[("crowd", crowd)])) for _ in range(2)]
         job = await houses[0].job(await houses[0].agent(URL, executor="crowd"))

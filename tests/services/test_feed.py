@@ -35,7 +35,7 @@ async def test_without_a_cursor_a_follower_sees_what_comes_from_now_on(house: Ho
         waiting = asyncio.create_task(take(events, 1))
         await house.until_they_wait(1)
         await house.container.jobs.force_resubmission(ADMIN, job.id, "Look again.")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             (seq,) = await waiting
         assert seq == (await house.log(job))[1].seq
 
@@ -44,7 +44,7 @@ async def test_query_then_subscribe_after_the_feeds_cursor_loses_nothing(house: 
     first = await house.job(None)
     cursor = await house.container.feed.cursor()
     second = await house.job(None)
-    async with asyncio.timeout(5), aclosing(house.container.feed.follow(CLIENT, None, cursor)) as events:
+    async with asyncio.timeout(30), aclosing(house.container.feed.follow(CLIENT, None, cursor)) as events:
         (seq,) = await take(events, 1)
     assert seq == (await house.log(second))[0].seq > (await house.log(first))[0].seq
 
@@ -53,7 +53,7 @@ async def test_a_follower_of_all_jobs_sees_its_own_and_an_admin_everybodys(house
     cursor = await house.container.feed.cursor()
     jobs = [await house.job(None, viewer=viewer) for viewer in (CLIENT, STRANGER, CLIENT)]
     own = [(await house.log(job))[0].seq for job in jobs]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async with aclosing(house.container.feed.follow(CLIENT, None, cursor)) as events:
             assert await take(events, 2) == [own[0], own[2]]
         async with aclosing(house.container.feed.follow(ADMIN, None, cursor)) as events:
@@ -70,7 +70,7 @@ async def test_a_malformed_cursor_is_said_to_be_one(house: House, cursor: str) -
 async def test_a_lost_ring_costs_a_poll_not_an_event(open_house: OpenHouse) -> None:
     async with open_house() as house, open_house() as other:
         job = await house.job(None)
-        async with asyncio.timeout(5), aclosing(house.container.feed.follow(CLIENT, job.id, None)) as events:
+        async with asyncio.timeout(30), aclosing(house.container.feed.follow(CLIENT, job.id, None)) as events:
             waiting = asyncio.create_task(take(events, 1))
             await house.until_they_wait(1)
             # The other process's bus does not ring here.

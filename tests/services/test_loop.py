@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.records import ExecutionOutcome, ExecutionState, JobLogStatus, JobLogType, JobStatus
+from db.records import Execution, ExecutionOutcome, ExecutionState, Job, JobLogStatus, JobLogType, JobStatus
 from services.executions import requests
 from services.ports import ValidatorError, ValidatorTroubleKind, Verdict
 from tests.agents import Response, ScriptedAgent
@@ -113,7 +113,8 @@ AGENT_CASES = {
 @pytest.mark.parametrize("case", AGENT_CASES.values(), ids=AGENT_CASES.keys())
 async def test_whatever_an_agent_does_ends_as_the_design_says(house: House, case: Case) -> None:
     async with ScriptedAgent(case.response) as scripted:
-        agent = await house.agent(scripted.url, output_schema=SCHEMA, timeout_seconds=1)
+        timeout_seconds = 1 if case.response.hangs else 20
+        agent = await house.agent(scripted.url, output_schema=SCHEMA, timeout_seconds=timeout_seconds)
         job = await house.job(agent)
         result = await house.execute(job)
         assert result.user_errors == ()
@@ -291,16 +292,28 @@ async def test_a_validator_in_trouble_is_asked_again_by_itself(
         assert await house.violations() == []
 
 
+async def put_off(house: House, job: Job) -> tuple[Job, Execution]:
+    """Execute a job, and return how it stands once it waits for its validator."""
+    await house.execute(job, wait_seconds=0)
+    async with asyncio.timeout(30):
+        while True:
+            now = await house.container.jobs.get(CLIENT, job.id)
+            assert now is not None
+            (execution,) = await house.container.executions.get_many(CLIENT, [now.latest_execution_id or ""])
+            if execution is not None and execution.state is ExecutionState.WAITING_RETRY:
+                return now, execution
+            await asyncio.sleep(0.01)
+
+
 async def test_what_an_operator_must_mend_is_told_until_the_validator_answers_again(open_house: OpenHouse) -> None:
     refused = trouble(ValidatorTroubleKind.CONFIG, retry_after_seconds=30)
     validator = FakeValidator(refused, Verdict.PASS)
     async with open_house(validator=validator) as house, ScriptedAgent() as scripted:
         job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
-        result = await house.execute(job, wait_seconds=1)
-        assert result.job is not None
-        assert result.job.status is JobStatus.IN_EXECUTION
-        assert result.job.notice is not None
-        assert refused.message in result.job.notice.message
+        now, _ = await put_off(house, job)
+        assert now.status is JobStatus.IN_EXECUTION
+        assert now.notice is not None
+        assert refused.message in now.notice.message
         assert house.container.validator_health.problem == refused.message
         again = await house.container.executions.retry_validation(CLIENT, job.id, 10)
         assert again.job is not None
@@ -313,15 +326,12 @@ async def test_while_the_validator_is_away_the_job_stays_in_execution_and_says_w
     validator = FakeValidator(away, Verdict.PASS)
     async with open_house(validator=validator) as house, ScriptedAgent() as scripted:
         job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
-        result = await house.execute(job, wait_seconds=1)
-        assert result.job is not None
-        assert result.execution is not None
-        assert result.job.status is JobStatus.IN_EXECUTION
-        assert result.execution.state is ExecutionState.WAITING_RETRY
-        assert result.execution.next_retry_at is not None
-        assert result.job.notice is not None
-        assert result.job.notice.code is None
-        assert away.message in result.job.notice.message
+        now, execution = await put_off(house, job)
+        assert now.status is JobStatus.IN_EXECUTION
+        assert execution.next_retry_at is not None
+        assert now.notice is not None
+        assert now.notice.code is None
+        assert away.message in now.notice.message
         # "Validate again" while it waits means now.
         again = await house.container.executions.retry_validation(CLIENT, job.id, 10)
         assert again.job is not None

@@ -12,7 +12,7 @@ from db.session import Database
 from services.events import postgres
 from services.events.postgres import PostgresBus
 
-SOON = 10.0
+SOON = 30.0
 # What a line has asked last. It must not be what these statements have within, or they find themselves.
 LINES = "pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT pg_notify(%'"
 HANG_UP = f"SELECT pg_terminate_backend(pid) FROM {LINES}"  # noqa: S608
