@@ -28,7 +28,7 @@ from schema.http import Head
 from services.trace import begun, current_trace_id, makes_spans, opened, received
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from starlette.middleware.cors import CORSMiddleware
     from starlette.responses import Response
@@ -156,13 +156,14 @@ class _Passage:
 
     __slots__ = (
         "_counted",
-        "_receive",
         "_send",
         "cors",
         "head",
         "is_http",
+        "is_measured",
         "largest_bytes",
         "path",
+        "raw_receive",
         "scope",
         "started",
         "status",
@@ -181,28 +182,34 @@ class _Passage:
         self.takes_cookie_back = False
         self.started = False
         self.status, self.streams = _BROKEN, False
-        self._receive, self._send = receive, send
+        self.raw_receive, self._send = receive, send
+        # Whether the head says how long the body is: servers let no more pass than that.
+        self.is_measured = False
         self._counted = 0
 
     async def receive(self) -> Message:
         """Receive what the client sends next. Raises BodyTooLargeError."""
-        message = await self._receive()
+        message = await self.raw_receive()
         if message["type"] == "http.request":
             self._counted += len(message.get("body", b""))
             if self._counted > self.largest_bytes:
                 raise BodyTooLargeError
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send, with the headers that every answer has."""
         if message["type"] in _STARTS:
             self.started, self.status = True, message["status"]
             message["headers"] = self._completed(message.get("headers", ()))
             if self.status == _TOO_LARGE and self.is_http and b"expect" not in self.head.headers:
                 # Who asks first whether to send has sent nothing; whoever does not, is sending.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(TAKEN_SECONDS):
-                        await self._take()
+                return self._send_once_taken(message)
+        return self._send(message)
+
+    async def _send_once_taken(self, message: Message) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TAKEN_SECONDS):
+                await self._take()
         await self._send(message)
 
     def _completed(self, given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -235,7 +242,7 @@ class _Passage:
     async def _take(self) -> None:
         left = TAKEN_BODIES * self.largest_bytes
         while left > 0:
-            message = await self._receive()
+            message = await self.raw_receive()
             if message["type"] != "http.request" or not message.get("more_body", False):
                 return
             left -= len(message.get("body", b""))
@@ -322,7 +329,8 @@ class Door:
             if refusal is None:
                 if passage.is_http:
                     app = self.straight.get((passage.head.method, passage.path), app)
-                await app(passage.scope, passage.receive, passage.send)
+                receive = passage.raw_receive if passage.is_measured else passage.receive
+                await app(passage.scope, receive, passage.send)
             else:
                 await deny(refusal, passage.scope, passage.receive, passage.send)
         except BodyTooLargeError:
@@ -352,8 +360,10 @@ class Door:
             passage.cors = None
             return rules.cors.preflight_response(Headers(scope=passage.scope))
         length = headers.get(b"content-length", b"") if passage.is_http else b""
-        if length.isdigit() and (len(length) > 15 or int(length) > rules.largest_bytes):  # noqa: PLR2004
-            return too_large(rules.largest_bytes)
+        if length.isdigit():
+            if len(length) > 15 or int(length) > rules.largest_bytes:  # noqa: PLR2004
+                return too_large(rules.largest_bytes)
+            passage.is_measured = b"transfer-encoding" not in headers
         if b"origin" in headers and self._is_foreign(passage):
             message = "This page's origin may not call the service: see SIGNOFF_ALLOWED_ORIGINS."
             return problem(HTTPStatus.FORBIDDEN, "FOREIGN_ORIGIN", message)
