@@ -49,7 +49,7 @@ async def die_at(scene: Stage, point: str, survivor: ServerProcess, path: str = 
     job = await scene.job(await scene.agent(path))
     victim = await scene.server(failpoint=point, after=PRESSED)
     await scene.press(victim, job)
-    if not await asyncio.to_thread(victim.ended, 20):
+    if not await asyncio.to_thread(victim.ended, 60):
         victim.kill()
         return f"{point}: the server never came there"
     before = sum(times for (job_id, _), times in scene.sent().items() if job_id == job.id)
@@ -84,7 +84,7 @@ async def points_of_a_recovery(scene: Stage, first: str) -> list[str]:
     job = await scene.job(await scene.agent())
     victim = await scene.server(failpoint=first)
     await scene.press(victim, job)
-    assert await asyncio.to_thread(victim.ended, 20)
+    assert await asyncio.to_thread(victim.ended, 60)
     recorder = await scene.server(record=record)
     await scene.settled(job)
     recorder.kill()
@@ -99,9 +99,9 @@ async def die_twice(scene: Stage, first: str, second: str) -> str | None:
     job = await scene.job(await scene.agent())
     victim = await scene.server(failpoint=first, after=PRESSED)
     await scene.press(victim, job)
-    if not await asyncio.to_thread(victim.ended, 20):
+    if not await asyncio.to_thread(victim.ended, 60):
         return f"{first}: the server never came there"
-    if not await asyncio.to_thread((await scene.server(failpoint=second)).ended, 20):
+    if not await asyncio.to_thread((await scene.server(failpoint=second)).ended, 60):
         return f"{first}, {second}: the server never came there"
     survivor = await scene.survivor()
     found, _ = await finish(scene, survivor, job)
@@ -131,7 +131,7 @@ async def stopped_owner(scene: Stage, point: str, path: str = "", **fields: obje
     job = await scene.job(await scene.agent(path, **fields))
     victim = await scene.server(failpoint=point, how=signal.SIGSTOP)
     pressing = asyncio.create_task(scene.press(victim, job, wait_seconds=1))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     # Only once its lease has expired does another one take over.

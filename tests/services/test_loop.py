@@ -294,15 +294,14 @@ async def test_a_validator_in_trouble_is_asked_again_by_itself(
 
 async def put_off(house: House, job: Job) -> tuple[Job, Execution]:
     """Execute a job, and return how it stands once it waits for its validator."""
-    await house.execute(job, wait_seconds=0)
+    execution = (await house.execute(job, wait_seconds=0)).execution
     async with asyncio.timeout(30):
-        while True:
-            now = await house.container.jobs.get(CLIENT, job.id)
-            assert now is not None
-            (execution,) = await house.container.executions.get_many(CLIENT, [now.latest_execution_id or ""])
-            if execution is not None and execution.state is ExecutionState.WAITING_RETRY:
-                return now, execution
+        while execution is None or execution.state is not ExecutionState.WAITING_RETRY:
             await asyncio.sleep(0.01)
+            (execution,) = await house.container.executions.get_many(CLIENT, [execution.id if execution else ""])
+    now = await house.container.jobs.get(CLIENT, job.id)
+    assert now is not None
+    return now, execution
 
 
 async def test_what_an_operator_must_mend_is_told_until_the_validator_answers_again(open_house: OpenHouse) -> None:
