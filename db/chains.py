@@ -11,12 +11,12 @@ link finds locked or changed since then it looks at again, as it then stands: so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from sqlalchemy import CTE, Integer, bindparam, literal_column, select
+from sqlalchemy import CTE, Integer, Update, bindparam, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.paging import prepared
@@ -25,7 +25,7 @@ from db.prepared import new
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-    from sqlalchemy import BindParameter, ColumnElement, Insert, Select, Table, Update
+    from sqlalchemy import BindParameter, ColumnElement, Delete, FromClause, Insert, Select, Table
     from sqlalchemy.types import TypeEngine
 
     from db.session import Transaction
@@ -40,6 +40,8 @@ class Place:
     postgresql: bool
     number: int = 0
     after: CTE | None = None
+    changed: Mapping[str, CTE] = field(default_factory=dict[str, CTE])
+    """By table: the rows that links before have changed, as they are now."""
 
     @property
     def when(self) -> tuple[ColumnElement[bool], ...]:
@@ -57,6 +59,13 @@ class Place:
     def new(self, table: Table, names: Iterable[str], prefix: str = "new") -> dict[str, BindParameter[Any]]:
         """A parameter for each of these columns of a table: see `db.prepared.new`."""
         return new(table, names, self.name(prefix))
+
+    def as_changed(self, table: Table) -> FromClause:
+        """The table as the links before have left it, which a statement does not see of itself.
+
+        Where one has changed a row of it, it has that row alone, and the columns that were brought of it.
+        """
+        return self.changed.get(table.name, table)
 
     def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Insertion:
         """Insert a row, when it is time."""
@@ -78,7 +87,7 @@ class Link:
 
     shape: Hashable
     """By this it is kept, once it is built."""
-    build: Callable[[Place], Select[*tuple[Any, ...]] | Insert | Update]
+    build: Callable[[Place], Select[*tuple[Any, ...]] | Insert | Update | Delete]
     values: Mapping[str, Any]
     brings: int = 1
     """How many columns of its row. None: it may as well find no row, and those after it do not mind."""
@@ -123,12 +132,16 @@ async def _as_one(tx: Transaction, links: Sequence[Link]) -> Sequence[Sequence[A
 def _chain(links: Sequence[Link]) -> Select[*tuple[Any, ...]]:
     parts: list[CTE] = []
     needed: list[CTE] = []
+    changed: Mapping[str, CTE] = {}
     for number, link in enumerate(links):
-        place = Place(postgresql=True, number=number, after=needed[-1] if needed else None)
-        part = link.build(place).cte(f"l{number}")
+        place = Place(postgresql=True, number=number, after=needed[-1] if needed else None, changed=changed)
+        statement = link.build(place)
+        part = statement.cte(f"l{number}")
         parts.append(part)
         if link.brings:
             needed.append(part)
+            if isinstance(statement, Update):
+                changed = {**changed, cast("Table", statement.table).name: part}
     return select(*(column for part in needed for column in part.c)).add_cte(*parts)
 
 

@@ -46,10 +46,21 @@ from db.paging import (
     pages_of_parents,
     prepared,
     unread,
+    unread_columns,
 )
 from db.prepared import given, new
-from db.records import WHOLE_EXECUTION, Execution, ExecutionOutcome, ExecutionState, LiveExecutions, Parts, Run
-from db.types import ByteText, Id, in_seconds, now
+from db.records import (
+    WHOLE_EXECUTION,
+    WHOLE_JOB,
+    Execution,
+    ExecutionOutcome,
+    ExecutionState,
+    Job,
+    LiveExecutions,
+    Parts,
+    Run,
+)
+from db.types import ByteText, Id, clock, in_seconds, now
 
 N = TypeVar("N", int, float)
 
@@ -58,7 +69,6 @@ if TYPE_CHECKING:
 
     from db.records import (
         Actor,
-        Job,
         JsonValue,
         Page,
         PageOf,
@@ -427,14 +437,15 @@ async def finish(
     validation_id: str | None = None,
     calls: int = 0,
     spent: Spent = NOTHING,
-) -> Spent | None:
+    first: Sequence[Link] = (),
+    then: Sequence[Link] = (),
+) -> bool:
     """End a live execution under its fence: with the validation that decided it, if one did, and its last calls.
 
-    Whoever still works on it finds the fence raised. Returns what this round of validating cost altogether; None
-    where the fence was raised before.
+    Whoever still works on it finds the fence raised. False where it was raised before.
     """
     added, parameters = _adding(calls, spent)
-    row = await _advance(
+    finished = await _advance(
         tx,
         execution_id,
         fence,
@@ -447,12 +458,15 @@ async def finish(
             "fence": fence + 1,
             **({} if validation_id is None else {"latest_validation_id": validation_id}),
         },
-        {"finished_at": lambda _: now(), **added},
-        returning=_SPENT,
+        {"finished_at": lambda _: clock(), **added},
+        # What this round of validating has cost altogether, for whoever writes that down `then`.
+        returning=("id", *_SPENT),
+        first=first,
+        then=then,
         **parameters,
     )
     tx.rings.add(execution_id)
-    return None if row is None else Spent(*row[0])
+    return finished is not None
 
 
 async def reopen(
@@ -812,6 +826,20 @@ async def get_many(
     """Executions by id within the scope, in the order asked for."""
     parts |= PLACE
     return await by_ids(tx, executions, _listed(scope, parts), execution_ids, rows.reader(Execution, parts))
+
+
+async def with_job(tx: Transaction, execution_id: str) -> tuple[Execution, Job]:
+    """An execution that there is, and its job, as both stand at one moment; whoever's they are."""
+    its_own, the_jobs = rows.columns(Execution, WHOLE_EXECUTION), rows.columns(Job, WHOLE_JOB)
+
+    def build() -> Select[Any]:
+        both = select(*unread_columns(executions, its_own), *unread_columns(jobs, the_jobs))
+        its = executions.c.id == bindparam("key", type_=Id)
+        return both.join_from(executions, jobs, jobs.c.id == executions.c.job_id).where(its)
+
+    (row,) = await tx.fetch(prepared(tx, "with its job", build, named=False), {"key": execution_id})
+    read, read_job = rows.reader(Execution, WHOLE_EXECUTION), rows.reader(Job, WHOLE_JOB)
+    return read(row[: len(its_own)]), read_job(row[len(its_own) :])
 
 
 async def of_jobs(

@@ -14,10 +14,10 @@ from db.models import executions, jobs
 from db.paging import Key, Listing, by_ids, count_of_list, page_of_list, prepared, unread, unread_columns
 from db.prepared import given
 from db.records import WHOLE_JOB, Job, JobFilter, JobOrderField, JobStatus, OrderDirection, Parts
-from db.types import ByteText, Id, in_seconds, now
+from db.types import ByteText, clock, in_seconds, now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from db.records import (
         Actor,
@@ -82,16 +82,24 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     return None if found is None else read_locked(found[0])
 
 
-def locking(job_id: str, *, reads: bool = True) -> Link:
-    """The same as the first link of a chain. Unless it `reads`, it brings nothing that is worth reading."""
+def locking(job_id: str, *, status: JobStatus | None = None, reads: bool = True) -> Link:
+    """The same as the first link of a chain: of a job in that status, if one is given.
+
+    Unless it `reads`, it brings nothing that is worth reading.
+    """
     columns = _WHOLE if reads else ()
+    which = {"id": job_id} | ({} if status is None else {"status": status})
 
     def build(place: Place) -> Select[Any]:
         announced = announcement() if place.postgresql else null()
-        locked = unread(jobs, columns).add_columns(announced).where(jobs.c.id == place.parameter("key", Id))
+        locked = unread(jobs, columns).add_columns(announced).where(*_same(place, which))
         return locked.with_for_update(of=jobs)
 
-    return Link(("lock a job", reads), build, {"key": job_id}, brings=len(columns) + 1)
+    return Link(("lock a job", reads, *which), build, given(which, "old"), brings=len(columns) + 1)
+
+
+def _same(place: Place, old: Iterable[str]) -> list[ColumnElement[bool]]:
+    return [jobs.c[name] == parameter for name, parameter in place.new(jobs, old, "old").items()]
 
 
 def read_locked(row: Sequence[Any]) -> Job:
@@ -106,24 +114,33 @@ async def change(
 
     What is to be executed `first` and `then` goes with it; the latter not where it is None.
     """
-    moves = "status" in values and values["status"] is not job.status
     old = {"id": job.id, "status": job.status, "revision": job.revision}
-
-    def build(place: Place) -> Update:
-        same = [jobs.c[name] == parameter for name, parameter in place.new(jobs, old, "old").items()]
-        moved = {"status_since": now()} if moves else {}
-        changed = update(jobs).where(*same, *place.when)
-        return changed.values(updated_at=now(), **moved, **place.new(jobs, values)).returning(jobs.c.updated_at)
-
-    stored: dict[str, Any] = {
-        name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()
-    }
-    changing = Link(("change a job", moves, *values), build, given(old, "old") | given(stored))
-    found = await chained(tx, *first, changing, *then)
+    stored = _stored(values)
+    found = await chained(tx, *first, _changing(old, stored), *then)
     if found is None:
         return None
     (updated_at,) = found[len(first)]
     return replace(job, updated_at=updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
+
+
+def changing(job_id: str, from_status: JobStatus, **values: Any) -> Link:
+    """Change a job that is in that status: a link of a chain that has locked it so."""
+    return _changing({"id": job_id, "status": from_status}, _stored(values))
+
+
+def _changing(old: Mapping[str, Any], stored: Mapping[str, Any]) -> Link:
+    moves = "status" in stored and stored["status"] is not old["status"]
+
+    def build(place: Place) -> Update:
+        moved = {"status_since": clock()} if moves else {}
+        changed = update(jobs).where(*_same(place, old), *place.when)
+        return changed.values(updated_at=clock(), **moved, **place.new(jobs, stored)).returning(jobs.c.updated_at)
+
+    return Link(("change a job", moves, *old, "to", *stored), build, given(old, "old") | given(stored))
+
+
+def _stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _COLUMNS[name](value) if name in _COLUMNS else value for name, value in values.items()}
 
 
 async def set_notice(tx: Transaction, job: Job, notice: JobNotice | None) -> Job | None:

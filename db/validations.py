@@ -19,10 +19,10 @@ from sqlalchemy import (
 from db import rows
 from db.chains import Link, Place
 from db.models import executions, jobs, validations, validator_replies
-from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents, prepared
+from db.paging import Key, Listing, by_ids, counts_of_parents, ids_in, pages_of_parents
 from db.prepared import given
 from db.records import results
-from db.types import ByteText, Id, now
+from db.types import ByteText, Id, clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +45,12 @@ def creating(
     verdict: Verdict,
     criteria: Sequence[CriterionResult],
     feedback: str,
-    prompt_tokens: int | None,
-    completion_tokens: int | None,
-    cost_usd: float | None,
     duration_ms: int,
 ) -> Link:
-    """A link of a chain: insert the execution's next validation. The job is locked by an earlier statement."""
+    """A link of a chain: insert the validation that has finished the execution, with what its round has cost.
+
+    The fence makes it the only one: nobody else can have inserted one since the statement began.
+    """
     values: dict[str, Any] = {
         "id": validation_id,
         "execution_id": execution_id,
@@ -62,9 +62,6 @@ def creating(
         "verdict": verdict,
         "criteria": rows.results_json(criteria),
         "feedback": feedback,
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "cost_usd": cost_usd,
         "duration_ms": duration_ms,
     }
 
@@ -72,7 +69,12 @@ def creating(
         parameters = place.new(validations, values)
         earlier = validations.c.execution_id == parameters["execution_id"]
         number = select(func.coalesce(func.max(validations.c.number), 0) + 1).where(earlier).scalar_subquery()
-        made = place.insert(validations, {"number": number, "created_at": now(), **parameters})
+        finished = place.as_changed(executions)
+        spent = {
+            name: select(finished.c[name]).where(finished.c.id == parameters["execution_id"]).scalar_subquery()
+            for name in ("prompt_tokens", "completion_tokens", "cost_usd")
+        }
+        made = place.insert(validations, {"number": number, "created_at": clock(), **spent, **parameters})
         return made.returning(validations.c.number)
 
     return Link("a validation", build, given(values))
@@ -106,13 +108,14 @@ async def replies(tx: Transaction, execution_id: str, round_: int) -> dict[int, 
     return {row.call: (row.request_digest, row.reply) for row in await tx.connection.execute(statement)}
 
 
-async def drop_replies(tx: Transaction, execution_id: str) -> None:
-    """Forget the kept replies: the validation has settled, and the log tells its story."""
+def dropping_replies(execution_id: str) -> Link:
+    """A link of a chain: forget the kept replies: the validation has settled, and the log tells its story."""
 
-    def build() -> Delete:
-        return delete(validator_replies).where(validator_replies.c.execution_id == bindparam("key", type_=Id))
+    def build(place: Place) -> Delete:
+        kept = validator_replies.c.execution_id == place.parameter("key", Id)
+        return delete(validator_replies).where(kept, *place.when)
 
-    await tx.fetch(prepared(tx, "drop replies", build), {"key": execution_id})
+    return Link("drop replies", build, {"key": execution_id}, brings=0)
 
 
 async def compared(

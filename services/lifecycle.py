@@ -185,7 +185,7 @@ class Lifecycle:
 
     async def created(self, tx: Transaction, job: Job, actor: Actor) -> None:
         """Log that a job came to be."""
-        await chained(tx, await self._logging(job, Cause.CREATE, None, JobStatus.PENDING, actor, "Created", {}))
+        await chained(tx, await self._logging(job.id, Cause.CREATE, None, JobStatus.PENDING, actor, "Created", {}))
 
     async def change(
         self,
@@ -206,12 +206,28 @@ class Lifecycle:
         with it. Raises RuntimeError where the
         table does not have the change, or where the job is not as the caller read it under the lock: both are bugs.
         """
-        logging_it = await self._logging(job, cause, job.status, to, actor, message, entry or {})
+        logging_it = await self._logging(job.id, cause, job.status, to, actor, message, entry or {})
         changed = await job_rows.change(tx, job, first=first, then=(logging_it,), status=to, **values)
         if changed is None:
             fault = f"{job.id} changed under its lock"
             raise RuntimeError(fault)
         return changed
+
+    async def changing(
+        self,
+        job_id: str,
+        from_status: JobStatus,
+        to: JobStatus,
+        cause: Cause,
+        actor: Actor,
+        message: str,
+        *,
+        entry: Mapping[str, Any],
+        **values: Any,
+    ) -> tuple[Link, Link]:
+        """The same as links of a chain that has locked the job in that status."""
+        logging_it = await self._logging(job_id, cause, from_status, to, actor, message, entry)
+        return job_rows.changing(job_id, from_status, status=to, **values), logging_it
 
     @staticmethod
     def _check(cause: Cause, from_status: JobStatus | None, to: JobStatus) -> None:
@@ -222,7 +238,7 @@ class Lifecycle:
 
     async def _logging(
         self,
-        job: Job,
+        job_id: str,
         cause: Cause,
         from_status: JobStatus | None,
         to: JobStatus,
@@ -232,7 +248,7 @@ class Lifecycle:
     ) -> Link:
         self._check(cause, from_status, to)
         _, logging_it = await self.journal.appending(
-            job.id,
+            job_id,
             LogEntry(
                 type=JobLogType.STATUS_CHANGE,
                 message=message,

@@ -160,7 +160,7 @@ class Executions:
             return await self._refused(viewer, command.job_id, refused)
         # Shielded: a client that leaves in the middle must not leave a commit behind that nobody runs.
         result = await asyncio.shield(asyncio.ensure_future(self._start(viewer, command)))
-        return await self._after(viewer, result, command.wait_seconds)
+        return await self._after(result, command.wait_seconds)
 
     async def _start(self, viewer: Viewer, command: Execute) -> ExecuteResult:
         """Claim the job and commit the execution; then hand it to the runner."""
@@ -333,7 +333,7 @@ class Executions:
         if refused is not None:
             return await self._refused(viewer, job_id, refused)
         result = await asyncio.shield(asyncio.ensure_future(self._retry(viewer, job_id)))
-        return await self._after(viewer, result, wait_seconds)
+        return await self._after(result, wait_seconds)
 
     async def _retry(self, viewer: Viewer, job_id: str) -> ExecuteResult:
         async with self.database.begin() as tx:
@@ -403,34 +403,32 @@ class Executions:
 
     # -------------------------------------------------------------------------------------------------------- waiting
 
-    async def _after(self, viewer: Viewer, result: ExecuteResult, wait_seconds: float) -> ExecuteResult:
+    async def _after(self, result: ExecuteResult, wait_seconds: float) -> ExecuteResult:
         """The same result, with job and execution as they stand after the wait."""
         if result.user_errors or result.execution is None or result.job is None:
             return result
         queued = result.execution.state is ExecutionState.QUEUED
-        execution = await self.wait(result.execution, wait_seconds, fresh=queued)
-        job = await self.jobs.get(viewer, result.job.id)
+        execution, job = await self.wait(result.execution.id, wait_seconds, fresh=queued)
         return replace(result, job=job, execution=execution)
 
-    async def wait(self, execution: Execution, wait_seconds: float, *, fresh: bool = False) -> Execution:
-        """Wait until an execution is finished or the time has passed; returns it as it then stands.
+    async def wait(self, execution_id: str, wait_seconds: float, *, fresh: bool = False) -> tuple[Execution, Job]:
+        """Wait until an execution is finished or the time has passed; returns it and its job as they then stand.
 
         A fresh one was live a moment ago, and is not looked at before its bell has rung.
         """
         deadline = time.monotonic() + wait_seconds
         # Not the job's bell: of the steps on the way, each would have been looked at.
-        async with self.bus.listen(execution.id) as bell:
+        async with self.bus.listen(execution_id) as bell:
             rung = fresh and await bell.wait(min(wait_seconds, _POLL_SECONDS))
             while True:
                 left = deadline - time.monotonic()
                 async with self.database.read() as tx:
                     # It was rung because that has ended or waits; as long as nobody rings, one column is enough.
-                    if rung or left <= 0 or await execution_rows.state(tx, execution.id) in _RINGING:
-                        (found,) = await execution_rows.get_many(tx, EVERYTHING, [execution.id])
-                        execution = found or execution
-                given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
-                if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
-                    return execution
+                    if rung or left <= 0 or await execution_rows.state(tx, execution_id) in _RINGING:
+                        execution, job = await execution_rows.with_job(tx, execution_id)
+                        given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
+                        if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
+                            return execution, job
                 rung = await bell.wait(min(left, _POLL_SECONDS))
 
     async def _refused(self, viewer: Viewer, job_id: str, refused: Refusal) -> ExecuteResult:

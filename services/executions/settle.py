@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from db import executions as execution_rows
+from db import jobs as job_rows
 from db import logs as log_rows
 from db import validations as validation_rows
 from db.records import (
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from db.chains import Link
-    from db.executions import Spent
     from db.records import Actor, CriterionResult, Job, Run
     from db.session import Transaction
     from services.journal import Journal
@@ -90,50 +90,42 @@ class Settling:
 
     async def settle(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> Job | None:
         """End the live execution of a locked job; None where somebody raised its fence, and nothing was written."""
-        if await self.finish(tx, run, ending) is None:
-            return None
-        return await self.move(tx, job, run, ending)
-
-    async def finish(
-        self, tx: Transaction, run: Run, ending: Ending, *, replies_kept: bool = True, **validated: Any
-    ) -> Spent | None:
-        """End the live execution itself: see `db.executions.finish`, which `validated` is for."""
-        execution = run.execution
-        spent = await execution_rows.finish(tx, execution.id, run.fence, ending.outcome, **validated)
-        if spent is None:
-            return None
-        seconds = (datetime.now(UTC) - execution.queued_at).total_seconds()
-        tx.committed.append(partial(self.metrics.finished, ending.outcome, seconds))
         # An answer gives the slot back when it is kept, and there are replies only to requests that show one.
-        if not run.answered:
-            await execution_rows.free_slot(tx, execution.id)
-        elif replies_kept:
-            await validation_rows.drop_replies(tx, execution.id)
-        return spent
+        id_ = run.execution.id
+        let_go = validation_rows.dropping_replies(id_) if run.answered else execution_rows.freeing_slot(id_)
+        if not await execution_rows.finish(tx, id_, run.fence, ending.outcome, then=(let_go,)):
+            return None
+        self._count(tx, run, ending)
+        to, cause, moved = _where_to(run, ending)
+        return await self.lifecycle.change(tx, job, to, cause, ending.actor, ending.message, **moved)
 
-    async def move(self, tx: Transaction, job: Job, run: Run, ending: Ending, *, first: Sequence[Link] = ()) -> Job:
-        """Move the locked job of an execution that was just finished to where its ending leads.
+    async def settle_judged(
+        self, tx: Transaction, run: Run, ending: Ending, *, written: Sequence[Link], **validated: Any
+    ) -> bool:
+        """End the live execution by a validation, in one chain with its job's lock and what is to be `written`.
 
-        What is to be written `first` goes with it.
+        `validated` is for `db.executions.finish`. False where somebody raised the fence, and nothing was written.
         """
-        execution = run.execution
-        to = SETTLED_STATUS[ending.outcome]
-        cause = Cause.SETTLE
-        result = execution.answer if to is JobStatus.COMPLETED else None
-        if to is None:
-            to, cause, result = run.status_before, Cause.RESTORE, run.result_before
-        return await self.lifecycle.change(
+        job_id, status = run.execution.job_id, JobStatus.IN_EXECUTION
+        to, cause, moved = _where_to(run, ending)
+        moving = await self.lifecycle.changing(job_id, status, to, cause, ending.actor, ending.message, **moved)
+        settled = await execution_rows.finish(
             tx,
-            job,
-            to,
-            cause,
-            ending.actor,
-            ending.message,
-            result=result,
-            notice=ending.notice,
-            first=first,
-            entry={"execution_id": execution.id, "error_code": ending.error_code, "trace_id": run.trace_id},
+            run.execution.id,
+            run.fence,
+            ending.outcome,
+            # As long as an execution of its is live, the job is in execution.
+            first=(job_rows.locking(job_id, status=status, reads=False),),
+            then=(*written, *moving),
+            **validated,
         )
+        if settled:
+            self._count(tx, run, ending)
+        return settled
+
+    def _count(self, tx: Transaction, run: Run, ending: Ending) -> None:
+        seconds = (datetime.now(UTC) - run.execution.queued_at).total_seconds()
+        tx.committed.append(partial(self.metrics.finished, ending.outcome, seconds))
 
     async def end_from_outside(
         self, tx: Transaction, job: Job, run: Run, outcome: ExecutionOutcome, actor: Actor, message: str
@@ -167,6 +159,16 @@ class Settling:
                 ),
             )
         return bool(requests)
+
+
+def _where_to(run: Run, ending: Ending) -> tuple[JobStatus, Cause, dict[str, Any]]:
+    """Where an ending leads the job, why, and what is to be changed and logged of it besides."""
+    to, cause = SETTLED_STATUS[ending.outcome], Cause.SETTLE
+    result = run.execution.answer if to is JobStatus.COMPLETED else None
+    if to is None:
+        to, cause, result = run.status_before, Cause.RESTORE, run.result_before
+    entry = {"execution_id": run.execution.id, "error_code": ending.error_code, "trace_id": run.trace_id}
+    return to, cause, {"result": result, "notice": ending.notice, "entry": entry}
 
 
 def judged(verdict: Verdict, results: tuple[CriterionResult, ...], advice: str | None) -> Ending:

@@ -32,7 +32,7 @@ from db.records import (
 from services import ids
 from services.evidence import Quotable
 from services.executions.absence import once_there
-from services.executions.claims import LostError, hold, lock_job
+from services.executions.claims import LostError, hold
 from services.executions.settle import Ending, ended, feedback, judged
 from services.large_values import beside_the_loop, is_large
 from services.plugins import PluginBrokenError, PluginFaultError
@@ -263,38 +263,35 @@ class Validating:
         ending = judged(verdict, ordered, report.advice if report else None)
         validation_id = ids.new_id(ids.VALIDATION)
         owed = asking.owed
-        links = await asking.links(owed, keeps=False)
-        async with self.database.begin() as tx:
-            job = await lock_job(tx, run)
-            spent = await self.settling.finish(
+        written = await asking.links(owed, keeps=False)
+        if asking.has_kept:
+            written.append(validation_rows.dropping_replies(run.execution.id))
+        validated = validation_rows.creating(
+            validation_id=validation_id,
+            execution_id=run.execution.id,
+            validator=asking.name if report else CHECKS,
+            model=report.model if report else None,
+            votes=report.votes if report else None,
+            prompt=report.prompt if report else None,
+            system_fingerprint=report.system_fingerprint if report else None,
+            verdict=verdict,
+            criteria=ordered,
+            feedback=feedback(ordered),
+            duration_ms=duration_ms,
+        )
+        async with self.database.begin(single=True) as tx:
+            settled = await self.settling.settle_judged(
                 tx,
                 run,
                 ending,
-                replies_kept=asking.has_kept,
+                written=(*written, validated),
                 validation_id=validation_id,
                 calls=owed.calls,
                 spent=owed.spent,
             )
-            if spent is None:
+            if not settled:
                 raise LostError
-            validated = validation_rows.creating(
-                validation_id=validation_id,
-                execution_id=run.execution.id,
-                validator=asking.name if report else CHECKS,
-                model=report.model if report else None,
-                votes=report.votes if report else None,
-                prompt=report.prompt if report else None,
-                system_fingerprint=report.system_fingerprint if report else None,
-                verdict=verdict,
-                criteria=ordered,
-                feedback=feedback(ordered),
-                prompt_tokens=spent.prompt_tokens,
-                completion_tokens=spent.completion_tokens,
-                cost_usd=spent.cost_usd,
-                duration_ms=duration_ms,
-            )
-            await self.settling.move(tx, job, run, ending, first=(*links, validated))
-            tx.committed.append(partial(asking.paid, owed))
+        asking.paid(owed)
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:

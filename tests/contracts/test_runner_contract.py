@@ -83,7 +83,7 @@ async def started(house: House, job: Job) -> Execution:
 
 
 async def finished(house: House, execution: Execution) -> Execution:
-    found = await house.container.executions.wait(execution, PATIENCE)
+    found, _ = await house.container.executions.wait(execution.id, PATIENCE)
     assert found.state is ExecutionState.FINISHED, found
     return found
 

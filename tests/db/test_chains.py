@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from db import executions, feed, jobs, logs
+from db import executions, feed, jobs, logs, validations
 from db.chains import Link, chained
-from db.records import EVERYTHING, ExecutionOutcome, JobLogType, LogEntry, Run
+from db.records import EVERYTHING, ExecutionOutcome, ExecutionState, JobLogType, JobStatus, LogEntry, Run, Verdict
 from db.session import Database, Transaction
 from services.ids import LOG, new_id
 from tests.db.making import make_agent, make_execution, make_job, make_log, scalar
@@ -130,6 +130,85 @@ async def test_a_chain_that_has_waited_for_the_lock_writes_over_what_changed_bes
     assert first.timestamp < second.timestamp
     assert kept is not None
     assert kept.validator_calls == 2
+
+
+async def settle(tx: Transaction, run: Run) -> bool:
+    """As a verdict does: everything in one chain."""
+    id_, job_id = run.execution.id, run.execution.job_id
+    validated = validations.creating(
+        validation_id="val_1",
+        execution_id=id_,
+        validator="fake",
+        model=None,
+        votes=None,
+        prompt=None,
+        system_fingerprint=None,
+        verdict=Verdict.FAIL,
+        criteria=(),
+        feedback="",
+        duration_ms=1,
+    )
+    moved = jobs.changing(job_id, JobStatus.IN_EXECUTION, status=JobStatus.RESUBMISSION_REQUIRED)
+    return await executions.finish(
+        tx,
+        id_,
+        run.fence,
+        ExecutionOutcome.REJECTED,
+        validation_id="val_1",
+        spent=executions.Spent(1, 2, 0.5),
+        first=(jobs.locking(job_id, status=JobStatus.IN_EXECUTION, reads=False),),
+        then=(validated, moved, noting(run, "Settled")),
+    )
+
+
+async def settled(database: Database, run: Run) -> tuple[JobStatus, list[tuple[int | None, int | None, float | None]]]:
+    """The job's status, and what its validations say that they cost."""
+    async with database.read() as tx:
+        job = await jobs.get(tx, EVERYTHING, run.execution.job_id)
+        found = await validations.get_many(tx, EVERYTHING, ["val_1"])
+    assert job is not None
+    return job.status, [(made.prompt_tokens, made.completion_tokens, made.cost_usd) for made in found if made]
+
+
+async def test_a_verdict_has_what_its_round_has_cost_altogether(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        await jobs.change(tx, await _job(tx, run), status=JobStatus.IN_EXECUTION)
+        await executions.keeping(tx, run.execution.id, run.fence, spent=executions.Spent(10, None, 1.0))
+    async with database.begin(single=True) as tx:
+        assert await settle(tx, run)
+    assert await settled(database, run) == (JobStatus.RESUBMISSION_REQUIRED, [(11, 2, 1.5)])
+
+
+async def test_of_a_job_that_is_not_in_execution_nothing_is_settled(database: Database, run: Run) -> None:
+    async with database.begin(single=True) as tx:
+        assert not await settle(tx, run)
+    assert await settled(database, run) == (JobStatus.ASSIGNED, [])
+    async with database.read() as tx:
+        kept = await executions.run(tx, run.execution.id)
+    assert kept is not None
+    assert (kept.fence, kept.execution.state) == (run.fence, ExecutionState.QUEUED)
+
+
+@ON_POSTGRESQL
+async def test_a_verdict_that_has_waited_for_the_lock_is_of_what_it_then_finds(database: Database, run: Run) -> None:
+    async def late() -> bool:
+        async with database.begin(single=True) as tx:
+            return await settle(tx, run)
+
+    async with database.begin() as tx:
+        await jobs.change(tx, await _job(tx, run), status=JobStatus.IN_EXECUTION)
+    async with database.begin() as tx:
+        job = await _job(tx, run)
+        task = asyncio.create_task(late())
+        await waiting(database)
+        assert await jobs.change(tx, job, title="Another")
+        await executions.keeping(tx, run.execution.id, run.fence, spent=executions.Spent(10, None, 1.0))
+    assert await task
+    assert await settled(database, run) == (JobStatus.RESUBMISSION_REQUIRED, [(11, 2, 1.5)])
+    async with database.read() as tx:
+        job = await jobs.get(tx, EVERYTHING, run.execution.job_id)
+    assert job is not None
+    assert job.title == "Another"
 
 
 @ON_POSTGRESQL

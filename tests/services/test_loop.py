@@ -398,7 +398,7 @@ async def test_zero_seconds_return_at_once_and_the_execution_goes_on(house: Hous
         assert result.execution is not None
         assert result.job.status is JobStatus.IN_EXECUTION
         go.set()
-        finished = await house.container.executions.wait(result.execution, 10)
+        finished, _ = await house.container.executions.wait(result.execution.id, 10)
         assert finished.outcome is ExecutionOutcome.ACCEPTED
 
 
@@ -417,7 +417,9 @@ async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
         assert seen is not None
         (execution,) = await house.container.executions.get_many(CLIENT, [seen.latest_execution_id or ""])
         assert execution is not None
-        assert (await house.container.executions.wait(execution, 10)).outcome is ExecutionOutcome.ACCEPTED
+        execution, job = await house.container.executions.wait(execution.id, 10)
+        assert execution.outcome is ExecutionOutcome.ACCEPTED
+        assert job.status is JobStatus.COMPLETED
         assert len(scripted.requests) == 1
 
 

@@ -39,25 +39,25 @@ JUDGED: Costs = {
     "Steps._keep": (4, 1),
     # Lock the job, advance, log.
     "_Asking._log_request": (3, 1),
-    # Lock the job; finish; log the reply, insert the validation, change the job, log that.
-    "Validating._settle": (6, 2 + 3),
+    # Lock the job, finish, log the reply, insert the validation, change the job, log that.
+    "Validating._settle": (6, 1),
 }
 CHECKED: Costs = {
     "Executions._start": (6, 2 + 5),
     "Steps._log_request": (4, 2 + 3),
     "Steps._keep": (4, 1),
     # Both sides of the checks in place of the reply.
-    "Validating._settle": (7, 2 + 3),
+    "Validating._settle": (7, 1),
 }
 BOTH: Costs = {
     **JUDGED,
     # What code has decided: logged on both sides, and kept for a validation that is interrupted.
     "_Asking._log_request": (6, 1),
     # What was kept is dropped.
-    "Validating._settle": (7, 2 + 4),
+    "Validating._settle": (7, 1),
 }
-# Whoever waits looks at execution and job in the end; the process looks for work.
-MOST_READS = 6
+# Whoever waits looks at execution and job in the end; the process looks for work, and may once more.
+MOST_READS = 4
 
 
 class Counted:
