@@ -2,7 +2,8 @@
 
     python -m tests.crash.agent --port N --log FILE
 
-A path of /2.5 answers after two and a half seconds; one of /together/1000 once so many are asked there.
+A path of /2.5 answers after two and a half seconds; one of /together/1000 two seconds after so many are asked
+there and wait.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ async def main(port: int, log: Path) -> None:
             for event in together:
                 event.set()
         await mine.wait()
+        await asyncio.sleep(2)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
