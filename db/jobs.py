@@ -107,19 +107,17 @@ def read_locked(row: Sequence[Any]) -> Job:
     return rows.reader(Job, WHOLE_JOB)(row[:-1])
 
 
-async def change(
-    tx: Transaction, job: Job, *, first: Sequence[Link] = (), then: Sequence[Link] = (), **values: Any
-) -> Job | None:
+async def change(tx: Transaction, job: Job, *, then: Sequence[Link] = (), **values: Any) -> Job | None:
     """Compare and set: change the job if its status and revision are still those of `job`, else None.
 
-    What is to be executed `first` and `then` goes with it; the latter not where it is None.
+    What is to be executed `then` goes with it, and is not where it is None.
     """
     old = {"id": job.id, "status": job.status, "revision": job.revision}
     stored = _stored(values)
-    found = await chained(tx, *first, _changing(old, stored), *then)
+    found = await chained(tx, _changing(old, stored), *then)
     if found is None:
         return None
-    (updated_at,) = found[len(first)]
+    (updated_at,) = found[0]
     return replace(job, updated_at=updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
 
 

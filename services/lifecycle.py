@@ -23,7 +23,7 @@ from db.records import (
 from services.refusals import ErrorCode, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from db.chains import Link
     from db.records import Actor, Agent
@@ -197,17 +197,15 @@ class Lifecycle:
         message: str,
         *,
         entry: Mapping[str, Any] | None = None,
-        first: Sequence[Link] = (),
         **values: Any,
     ) -> Job:
         """Move a locked job to a status, with the other columns given.
 
-        `entry` adds to the log entry: execution_id, error_code, trace_id, payload. What is to be written `first` goes
-        with it. Raises RuntimeError where the
+        `entry` adds to the log entry: execution_id, error_code, trace_id, payload. Raises RuntimeError where the
         table does not have the change, or where the job is not as the caller read it under the lock: both are bugs.
         """
         logging_it = await self._logging(job.id, cause, job.status, to, actor, message, entry or {})
-        changed = await job_rows.change(tx, job, first=first, then=(logging_it,), status=to, **values)
+        changed = await job_rows.change(tx, job, then=(logging_it,), status=to, **values)
         if changed is None:
             fault = f"{job.id} changed under its lock"
             raise RuntimeError(fault)
