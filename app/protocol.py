@@ -108,7 +108,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""
-        if self.pipeline or self.transport.is_closing():
+        # The rest of a body that was answered early may take long to come: uvicorn's timer ends with its next piece.
+        if self.pipeline or self.cycle.more_body or self.transport.is_closing():
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -120,8 +121,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _look(self) -> None:
         """Close the connection where it has been idle for long enough; watch on where it is idle."""
         self._watch = None
+        cycle = self.cycle
         # A scope is made as soon as the first byte of a request has come.
-        if self.cycle.response_complete and self.cycle.scope is self.scope:
+        if cycle.response_complete and not cycle.more_body and cycle.scope is self.scope:
             left = self._idle_since + self.timeout_keep_alive - self.loop.time()
             if left > 0:
                 self._watch = self.loop.call_later(left, self._look)

@@ -232,6 +232,45 @@ async def test_a_connection_is_not_idle_while_a_request_is_on_its_way_or_answere
     assert connection.wire.is_closed
 
 
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["the first", "the second"])
+async def test_a_connection_is_not_idle_while_a_body_comes_that_is_answered_already(before: bytes) -> None:
+    """Who is still sending when the connection is closed gets a reset, and never sees the answer."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({**START})
+        await send({**BODY})
+
+    clock = Clock()
+    connection = Connection(app, clock=clock)
+    if before:
+        await connection.ask(before)
+    clock.advance_to(1)
+    await connection.ask(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+    for now in (3, 10, 20):
+        connection.protocol.data_received(b"a")
+        clock.advance_to(now)
+    assert not connection.wire.is_closed
+    await connection.ask(b"aa" + REQUEST)
+    clock.advance_to(24.9)
+    assert not connection.wire.is_closed
+    clock.advance_to(25)
+
+    assert connection.wire.is_closed
+
+
+async def test_who_is_answered_early_and_sends_no_body_is_idle() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({**START})
+        await send({**BODY})
+
+    clock = Clock()
+    connection = Connection(app, clock=clock)
+    await connection.ask(b"POST / HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
+    clock.advance_to(5)
+
+    assert connection.wire.is_closed
+
+
 async def test_nothing_watches_a_connection_that_is_gone() -> None:
     clock = Clock()
     connection = Connection(answering(START, BODY), clock=clock)
