@@ -90,7 +90,7 @@ class Link:
     build: Callable[[Place], Select[*tuple[Any, ...]] | Insert | Update | Delete]
     values: Mapping[str, Any]
     brings: int = 1
-    """How many columns of its row. None: it may as well find no row, and those after it do not mind."""
+    """How many columns of its row. Where it brings 0, it may as well find no row, and those after it do not mind."""
     rings: str | None = None
     """Whose followers are told, once it is committed."""
 

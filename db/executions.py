@@ -712,13 +712,8 @@ async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
     return await tx.fetch_one(prepared(tx, "take a slot", build), values) is not None
 
 
-async def free_slot(tx: Transaction, execution_id: str) -> None:
-    """Give the execution's slot back, if it holds one."""
-    await chained(tx, freeing_slot(execution_id))
-
-
 def freeing_slot(execution_id: str) -> Link:
-    """The same as a link of a chain."""
+    """A link of a chain: give the execution's slot back, if it holds one."""
 
     def build(place: Place) -> Update:
         held = agent_slots.c.execution_id == place.parameter("key", Id)

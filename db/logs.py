@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from db import rows
-from db.chains import Link, Place, chained
+from db.chains import Link, Place
 from db.models import executions, job_logs, jobs
 from db.paging import (
     Key,
@@ -48,7 +48,7 @@ from db.types import BigId, ByteText, Id, clock, in_seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from db.records import Job, LogEntry, Page, PageOf, Scope
+    from db.records import LogEntry, Page, PageOf, Scope
     from db.session import Transaction
 
 NO_FILTER = JobLogFilter()
@@ -58,13 +58,11 @@ PLACE = Parts(OLDEST_FIRST.names)
 REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
 
 
-async def append(tx: Transaction, log_id: str, job: Job, entry: LogEntry) -> None:
-    """Append one entry. The transaction holds the job's lock (`jobs.lock`), or has created the job."""
-    await chained(tx, appending(log_id, job.id, entry))
-
-
 def appending(log_id: str, job_id: str, entry: LogEntry) -> Link:
-    """The same as a link of a chain, which may itself begin with the lock."""
+    """A link of a chain: append one entry.
+
+    The chain begins with the job's lock, or the transaction holds it (`jobs.lock`) or has created the job.
+    """
     values: dict[str, Any] = {
         "id": log_id,
         "job_id": job_id,

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from db import agents, executions, jobs, logs
+from db.chains import chained
 from db.records import Actor, Agent, Criterion, Job, JobLogType, JobStatus, LogEntry, PinnedAgent, PinnedJob, Role, Run
 from db.session import Database, Transaction
 from services.ids import AGENT, EXECUTION, JOB, LOG, new_id
@@ -97,7 +98,7 @@ async def make_queued(
 
 async def make_log(tx: Transaction, job: Job, type_: JobLogType = JobLogType.JOB_EDIT, **fields: Any) -> str:
     log_id = new_id(LOG)
-    await logs.append(tx, log_id, job, LogEntry(type_, "An entry", **fields))
+    await chained(tx, logs.appending(log_id, job.id, LogEntry(type_, "An entry", **fields)))
     return log_id
 
 

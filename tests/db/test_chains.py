@@ -63,7 +63,7 @@ async def test_what_comes_after_a_link_that_finds_nothing_is_not_executed(databa
 
 async def test_a_link_that_may_find_nothing_holds_up_nobody(database: Database, run: Run) -> None:
     async with database.begin() as tx:
-        await executions.free_slot(tx, run.execution.id)
+        await chained(tx, executions.freeing_slot(run.execution.id))
         assert await chained(tx, executions.freeing_slot(run.execution.id), noting(run)) is not None
     assert await written(database, run) == (False, 0, ["An entry"])
 
@@ -97,7 +97,7 @@ async def test_a_chain_that_has_waited_for_the_lock_finds_the_fence_raised_meanw
         task = asyncio.create_task(late())
         await waiting(database)
         await executions.finish(tx, run.execution.id, run.fence, ExecutionOutcome.CANCELLED)
-        await executions.free_slot(tx, run.execution.id)
+        await chained(tx, executions.freeing_slot(run.execution.id))
         await jobs.set_notice(tx, await _job(tx, run), None)
     assert not await task
     assert await written(database, run) == (False, 0, [])

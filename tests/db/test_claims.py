@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from db import agents, executions, jobs
+from db.chains import chained
 from db.records import EVERYTHING, ExecutionOutcome, Run
 from db.session import Database, Transaction
 from tests.db.making import age, make_agent, make_execution, make_job, make_queued, scalar
@@ -45,7 +46,7 @@ async def set_maximum(database: Database, agent_id: str, maximum: int) -> None:
 async def free(database: Database, execution_ids: Sequence[str]) -> None:
     async with database.begin() as tx:
         for execution_id in execution_ids:
-            await executions.free_slot(tx, execution_id)
+            await chained(tx, executions.freeing_slot(execution_id))
 
 
 # ----------------------------------------------------------------------------------------------------------- claiming
@@ -168,7 +169,7 @@ async def test_an_agent_is_never_called_more_often_at_once_than_it_may(database:
                 run = await executions.run(tx, execution_id)
                 assert run is not None
                 await executions.finish(tx, execution_id, run.fence, ExecutionOutcome.CANCELLED)
-                await executions.free_slot(tx, execution_id)
+                await chained(tx, executions.freeing_slot(execution_id))
         if len(done) == len(queued):
             break
     assert done == set(queued)
