@@ -217,12 +217,12 @@ class Validating:
         """The validator has no verdict: wait, or settle for a person to look at."""
         if error.kind in _RETRIED:
             if not asking.gave_way:
-                async with self.database.begin() as tx:
+                async with asking.writing, self.database.begin() as tx:
                     job = await asking.catch_up(tx)
                     await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
             return
         message = f"The validator {asking.name!r} could not decide: {error.message}"
-        async with self.database.begin() as tx:
+        async with asking.writing, self.database.begin() as tx:
             job = await asking.catch_up(tx)
             # One that was given up in the middle of a call leaves its request open.
             await self.settling.close_open(tx, job, asking.run, "The validator was given up before an answer came")
@@ -262,10 +262,6 @@ class Validating:
         verdict = overall(ordered)
         ending = judged(verdict, ordered, report.advice if report else None)
         validation_id = ids.new_id(ids.VALIDATION)
-        owed = asking.owed
-        written = await asking.links(owed, keeps=False)
-        if asking.has_kept:
-            written.append(validation_rows.dropping_replies(run.execution.id))
         validated = validation_rows.creating(
             validation_id=validation_id,
             execution_id=run.execution.id,
@@ -279,19 +275,24 @@ class Validating:
             feedback=feedback(ordered),
             duration_ms=duration_ms,
         )
-        async with self.database.begin(single=True) as tx:
-            settled = await self.settling.settle_judged(
-                tx,
-                run,
-                ending,
-                written=(*written, validated),
-                validation_id=validation_id,
-                calls=owed.calls,
-                spent=owed.spent,
-            )
-            if not settled:
-                raise LostError
-        asking.paid(owed)
+        async with asking.writing:
+            owed = asking.owed
+            written = await asking.links(owed, keeps=False)
+            if asking.has_kept:
+                written.append(validation_rows.dropping_replies(run.execution.id))
+            async with self.database.begin(single=True) as tx:
+                settled = await self.settling.settle_judged(
+                    tx,
+                    run,
+                    ending,
+                    written=(*written, validated),
+                    validation_id=validation_id,
+                    calls=owed.calls,
+                    spent=owed.spent,
+                )
+                if not settled:
+                    raise LostError
+            asking.paid(owed)
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
@@ -374,7 +375,7 @@ class _Asking:
     answered: list[_Answered] = field(default_factory=list[_Answered])
     """What is owed of the validator's replies: one, unless a validator asks again before it was answered."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a request is committed."""
+    """Held while what is owed is committed: a validator may come to its end while it asks, and both would commit it."""
     has_kept: bool = False
     """Whether replies of this execution are kept."""
     gave_way: bool = False

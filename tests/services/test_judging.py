@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from app.container import Wiring, open_container
+from db import jobs as job_rows
 from db.records import Execution, ExecutionOutcome, Job, JobNotice, JobStatus
 from services.executions.requests import ExecuteResult, ExecutionPreview
 from services.executions.settle import NEXT_STEPS
 from services.plugins import Installed
-from services.ports import Ask, Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
+from services.ports import Ask, Reply, Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
 from services.viewer import Viewer
 from tests.agents import LOOPBACK, Response, ScriptedAgent
 from tests.fakes import FakeValidator
@@ -174,6 +175,54 @@ async def test_a_validator_that_is_refused_leaves_a_doubt_with_what_to_do(sqlite
         _, _, notice = done(await opened.execute(job))
         assert notice is not None
         assert notice.message.endswith(f"The model refused to judge. {NEXT_STEPS[ExecutionOutcome.UNDECIDED]}")
+
+
+# --------------------------------------------------------------------------------------------- one that is in a hurry
+
+
+class Hasty(FakeValidator):
+    """Comes to its end while it is still asking."""
+
+    def __init__(self, *, fails: bool) -> None:
+        super().__init__()
+        self.fails = fails
+        self.has_asked, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.still_asking: asyncio.Future[Any] | None = None
+
+    async def validate(self, submission: Submission, ask: Ask) -> Report:
+        async def send() -> Reply:
+            return Reply({})
+
+        report = await super().validate(submission, ask)
+        self.has_asked.set()
+        await self.goes_on.wait()
+        self.still_asking = asyncio.ensure_future(ask({"another": 1}, send, lambda reply: reply))
+        await asyncio.sleep(0.1)
+        if self.fails:
+            raise ValidatorError(ValidatorTroubleKind.INVALID, "Enough.", code="enough")
+        return report
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_what_is_owed_is_written_once_though_a_validator_is_still_asking(
+    database_url: str, *, fails: bool
+) -> None:
+    hasty = Hasty(fails=fails)
+    async with ScriptedAgent() as scripted, house(database_url, validator=hasty) as opened:
+        job = await opened.job(await opened.agent(scripted.url), NEEDS_JUDGEMENT)
+        executing = asyncio.create_task(opened.execute(job))
+        async with asyncio.timeout(10):
+            await hasty.has_asked.wait()
+            async with opened.container.database.begin() as tx:
+                # Whoever writes for the job waits meanwhile.
+                await job_rows.lock(tx, job.id)
+                hasty.goes_on.set()
+                await asyncio.sleep(0.3)
+            _, execution, _ = done(await executing)
+        assert hasty.still_asking is not None
+        await asyncio.wait([hasty.still_asking])
+
+    assert execution.outcome is (ExecutionOutcome.UNDECIDED if fails else ExecutionOutcome.ACCEPTED)
 
 
 # ------------------------------------------------------------------------------------------------------ the preview
