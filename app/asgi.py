@@ -24,7 +24,7 @@ from app.health import Health
 from app.jwks import ProviderKeys, ProviderTokens
 from app.login import Login, Person
 from app.metrics import Exposition
-from app.middleware import GRAPHQL, METRICS, Door, Rules, problem, too_large
+from app.middleware import GRAPHQL, METRICS, Door, Rules, nobody, problem, too_large
 from app.pages import OrGraphiQL, Pages
 from app.rest import Rest
 from app.secrets import StoredSecrets, secret_keys
@@ -207,10 +207,6 @@ def token_reader(settings: Settings, tokens: Tokens) -> TokenReader:
 
 def rules_of(settings: Settings, authentication: Authentication) -> Rules:
     """Say to the door what the settings ask of every request."""
-
-    async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve nothing: the rules of other origins, and of proxies, are asked and not passed through."""
-
     return Rules(
         trusted_hosts=frozenset(settings.trusted_hosts),
         allowed_origins=settings.allowed_origins,

@@ -262,8 +262,8 @@ def _with_repeated(
     ]
 
 
-async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
-    """Believe nothing."""
+async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve nothing: other people's middlewares are asked what they think of a request, and not passed through."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class Rules:
     allowed_origins: Collection[str] = ()
     cors: CORSMiddleware | None = None
     """Which foreign pages may call. Only asked: what Starlette does around an application is done here."""
-    forwarded: ASGIApp = _nobody
+    forwarded: ASGIApp = nobody
     """Writes into the scope what may be believed of what a proxy says. Only asked, too."""
     largest_bytes: int = sys.maxsize
     authentication: Authentication | None = None

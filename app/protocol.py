@@ -34,7 +34,9 @@ _LENGTH = b"content-length"
 # What these say, uvicorn has to know.
 _FRAMING = frozenset({b"connection", b"transfer-encoding"})
 # Another value in nearly every answer.
-_FLEETING = frozenset({_LENGTH, b"date", b"x-trace-id", b"etag", b"last-modified", b"location", b"set-cookie"})
+_FLEETING = frozenset(
+    {_LENGTH, b"date", b"x-trace-id", b"etag", b"last-modified", b"location", b"retry-after", b"set-cookie"}
+)
 # All answers of ours together have some fifty others.
 _MOST_KNOWN = 500
 
