@@ -12,12 +12,14 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from pydantic import SecretStr
 from starlette.types import Message
 
 from app.serving import log_to_stderr
 from app.settings import BadSettingError, Settings, read
 from app.tracing import trace_as_told, wants_traces
+from services.metrics import Metrics
 from services.trace import current_trace_id, current_work, make_spans
 from tests.agents import LOOPBACK, Response, ScriptedAgent
 from tests.app.conftest import Api
@@ -68,6 +70,32 @@ async def test_executions_calls_and_what_is_live_are_counted(api: Api, agent: Sc
     assert found["signoff_executions_in_flight"] == 1
     assert found['signoff_http_request_seconds_count{route="/api",status="2xx"}'] == 3
     assert found["signoff_bus_connected"] == 1
+
+
+def test_how_long_requests_take_is_told_as_prometheus_counts_it() -> None:
+    """Beside the library's own histogram, which is told the same."""
+    metrics, registry = Metrics(), CollectorRegistry()
+    name, bounds = "signoff_http_request_seconds", (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300)
+    theirs = Histogram(name, "The same.", ["route", "status"], buckets=bounds, registry=registry)
+    for route, status, seconds in [
+        ("/graphql", 200, 0.0),
+        ("/graphql", 204, 0.005),
+        ("/graphql", 200, 0.0051),
+        ("/graphql", 503, 1.0),
+        ("/api", 404, 300.0),
+        ("/api", 404, 301.0),
+    ]:
+        metrics.answered(route, status, seconds)
+        theirs.labels(route, f"{status // 100}xx").observe(seconds)
+
+    def told(by: CollectorRegistry) -> dict[str, float]:
+        return {
+            line: value
+            for line, value in samples(generate_latest(by).decode()).items()
+            if line.startswith(name) and "_created" not in line
+        }
+
+    assert told(metrics.registry) == told(registry)
 
 
 async def test_the_event_loop_is_watched(api: Api) -> None:
