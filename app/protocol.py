@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with less to do for each answer.
+"""HTTP and WebSockets as uvicorn speaks them, with less to do for each answer and message.
 
 The head of an answer and its body go out in one piece: uvicorn writes them one after the other, and uvloop sends at
 once what is written, which is two system calls, and two packets for the client. Headers that come again are not looked
@@ -80,6 +80,7 @@ class Cycle(RequestResponseCycle):
             or not self.keep_alive
             or self.disconnected
             or self.flow.write_paused
+            or self.access_log
             or self.scope["method"] == "HEAD"
         ):
             return False

@@ -77,8 +77,9 @@ class Clock:
 class Connection:
     """A connection to an application, without a network."""
 
-    def __init__(self, app: Any, protocol: Any = HttpProtocol, clock: Any = None) -> None:
-        config = uvicorn.Config(app, lifespan="off", log_level="critical", proxy_headers=False)
+    def __init__(self, app: Any, protocol: Any = HttpProtocol, clock: Any = None, *, access_log: bool = False) -> None:
+        level = "info" if access_log else "critical"
+        config = uvicorn.Config(app, lifespan="off", log_level=level, access_log=access_log, proxy_headers=False)
         state = ServerState()
         state.default_headers = [(b"date", b"today")]
         self.wire = Written()
@@ -119,6 +120,12 @@ async def test_a_large_body_is_not_copied() -> None:
     _, sent = await connection.ask()
 
     assert sent is body
+
+
+async def test_whoever_wants_a_line_for_each_request_gets_it(capsys: pytest.CaptureFixture[str]) -> None:
+    await Connection(answering(START, BODY), access_log=True).ask()
+
+    assert '"GET / HTTP/1.1" 200' in capsys.readouterr().out
 
 
 async def test_what_fails_before_its_body_is_answered_as_a_failure() -> None:
