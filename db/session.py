@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from db.prepared import Lines, Prepared, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from threading import Thread
 
@@ -116,13 +116,13 @@ class Transaction:
         try:
             transaction = None if single else driver.transaction()
             if transaction is not None:
-                await transaction.start()
+                await _known(driver, transaction.start())
                 adapted._transaction = transaction  # noqa: SLF001
             yield tx
             if connection.in_transaction():
                 await connection.commit()
             elif transaction is not None:
-                await _committed(driver, transaction)
+                await _known(driver, transaction.commit())
                 adapted._transaction = None  # noqa: SLF001
         except BaseException:
             if driver.is_closed():
@@ -189,11 +189,14 @@ async def _taken(engine: AsyncEngine, kept: deque[AsyncConnection]) -> AsyncConn
     return await engine.connect()
 
 
-async def _committed(driver: Any, transaction: Any) -> None:
+async def _known(driver: Any, changing: Awaitable[None]) -> None:
+    """Begin or end a transaction. A connection of which nobody knows whether it is within one is not used again.
+
+    Whoever is cancelled while it begins one may have begun it: the next would write into that, and nobody commit it.
+    """
     try:
-        await transaction.commit()
+        await changing
     except BaseException:
-        # Nobody knows in what state this leaves it.
         driver.terminate()
         raise
 

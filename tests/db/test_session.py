@@ -8,9 +8,13 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy import text
 
+from db.paging import prepared
 from db.session import Database, is_away
 from tests.db.making import scalar
 
@@ -43,6 +47,40 @@ async def test_a_connection_whose_transaction_failed_is_rolled_back_before_it_is
             raise ZeroDivisionError
     async with database.begin() as tx:
         assert await scalar(tx, "SELECT txid_current_if_assigned()") is None
+
+
+@pytest.mark.parametrize("single", [False, True])
+async def test_what_is_left_at_its_beginning_is_no_beginning_for_the_next(
+    postgresql_url: str, single: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, other = Database.open(postgresql_url, pool_size=1), Database.open(postgresql_url)
+    async with other.begin() as tx:
+        await tx.connection.execute(text("CREATE TABLE kept (number integer)"))
+    await backend(database)
+    begun, execute = asyncio.Event(), asyncpg.Connection.execute
+
+    async def hangs(self: Any, query: str, *given: Any, **options: Any) -> Any:
+        result = await execute(self, query, *given, **options)
+        if query.startswith("BEGIN"):
+            begun.set()
+            await asyncio.Event().wait()
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "execute", hangs)
+        leaving = asyncio.create_task(backend(database))
+        await begun.wait()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    insert = text("INSERT INTO kept VALUES (1) RETURNING number")
+    async with asyncio.timeout(30), database.begin(single=single) as tx:
+        await tx.fetch(prepared(tx, "a number that is kept", lambda: insert), {})
+
+    async with other.begin() as tx:
+        assert await scalar(tx, "SELECT count(*) FROM kept") == 1
+        assert await scalar(tx, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == 0
+    await database.close()
+    await other.close()
 
 
 async def test_a_connection_that_the_server_has_closed_is_replaced(database: Database, postgresql_url: str) -> None:
