@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -42,7 +43,7 @@ from services.strict_json import check, digest
 from services.trace import SpanKind, failed, span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from db.chains import Link
     from db.records import Agent, Criterion, Job, JsonValue, PinnedAgent, Run
@@ -217,13 +218,13 @@ class Validating:
         """The validator has no verdict: wait, or settle for a person to look at."""
         if error.kind in _RETRIED:
             if not asking.gave_way:
-                async with asking.writing, self.database.begin() as tx:
-                    job = await asking.catch_up(tx)
+                async with asking.paying() as owed, self.database.begin() as tx:
+                    job = await asking.catch_up(tx, owed)
                     await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
             return
         message = f"The validator {asking.name!r} could not decide: {error.message}"
-        async with asking.writing, self.database.begin() as tx:
-            job = await asking.catch_up(tx)
+        async with asking.paying() as owed, self.database.begin() as tx:
+            job = await asking.catch_up(tx, owed)
             # One that was given up in the middle of a call leaves its request open.
             await self.settling.close_open(tx, job, asking.run, "The validator was given up before an answer came")
             await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
@@ -275,8 +276,7 @@ class Validating:
             feedback=feedback(ordered),
             duration_ms=duration_ms,
         )
-        async with asking.writing:
-            owed = asking.owed
+        async with asking.paying() as owed:
             written = await asking.links(owed, keeps=False)
             if asking.has_kept:
                 written.append(validation_rows.dropping_replies(run.execution.id))
@@ -292,7 +292,6 @@ class Validating:
                 )
                 if not settled:
                     raise LostError
-            asking.paid(owed)
 
     async def _settle_in(self, tx: Transaction, job: Job, run: Run, ending: Ending) -> None:
         if await self.settling.settle(tx, job, run, ending) is None:
@@ -503,8 +502,7 @@ class _Asking:
     async def _log_request(self, request: JsonValue) -> tuple[int, str]:
         """Commit the request before it is sent; returns the number of the attempt and the entry's id."""
         # A validator may ask several things at once: each counts from the one before.
-        async with self.writing:
-            owed = self.owed
+        async with self.paying() as owed:
             calls = owed.calls + 1
             attempt = self.attempt + calls
             message = f"Asked the validator {self.name!r}"
@@ -524,7 +522,6 @@ class _Asking:
                 )
                 if not asked:
                     raise LostError
-            self.paid(owed)
             self.attempt = attempt
         return attempt, log_id
 
@@ -547,17 +544,19 @@ class _Asking:
 
     # ------------------------------------------------------------------------------------------------- what is owed
 
-    @property
-    def owed(self) -> _Owed:
-        """What is owed just now."""
-        return _Owed(self.checked, tuple(self.answered))
+    @asynccontextmanager
+    async def paying(self) -> AsyncGenerator[_Owed]:
+        """What is owed just now, for whoever commits that before the end of the block; one after the other does."""
+        async with self.writing:
+            owed = _Owed(self.checked, tuple(self.answered))
+            yield owed
+            self.checked = None
+            self.answered = [answered for answered in self.answered if answered not in owed.answered]
 
-    async def catch_up(self, tx: Transaction) -> Job:
+    async def catch_up(self, tx: Transaction, owed: _Owed) -> Job:
         """Lock the job, make sure of the fence and write what is owed. Raises LostError."""
-        owed = self.owed
         job = await hold(tx, self.claim, self.run, calls=owed.calls, spent=owed.spent)
         await chained(tx, *await self.links(owed))
-        tx.committed.append(partial(self.paid, owed))
         return job
 
     async def links(self, owed: _Owed, *, keeps: bool = True) -> list[Link]:
@@ -580,11 +579,6 @@ class _Asking:
     def give_way(self) -> None:
         """Take note that this validation has come to its end here."""
         self.gave_way = True
-
-    def paid(self, owed: _Owed) -> None:
-        """Take note that this was committed."""
-        self.checked = None
-        self.answered = [answered for answered in self.answered if answered not in owed.answered]
 
     async def _appending_checks(self, checked: _Checked) -> tuple[Link, Link]:
         """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
