@@ -60,15 +60,13 @@ def parse(data: bytes | str) -> JsonValue:
     Linear in the size of the text: 2 MiB of the worst kind take some tenths of a second, ordinary ones a few
     milliseconds.
     """
-    value: JsonValue
-    if isinstance(data, bytes) and len(data) <= _SMALL:
-        value = _as_written(data)
-        if value is not _OTHERWISE:
-            return value
     raw, text = _decode(data)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(raw)
     length = len(raw)
+    value: JsonValue = _as_written(raw) if length <= _SMALL else _OTHERWISE
+    if value is not _OTHERWISE:
+        return value
     decoder = _EXACT if length <= _SHORT or _has_odd_numbers(raw) else _SIMPLE
     try:
         if length > _SMALL:
@@ -124,7 +122,7 @@ def _as_written(data: bytes) -> Any:
     that takes half of the time in which the other way looks at each.
     """
     # The first signs are those of texts that are not compact.
-    if b'": ' in data or b"\n" in data or b"\\u" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+    if b'": ' in data or b"\n" in data or b"\\u" in data:
         return _OTHERWISE
     try:
         value = orjson.loads(data)
@@ -134,7 +132,7 @@ def _as_written(data: bytes) -> Any:
         return _OTHERWISE
 
 
-_OTHERWISE = object()
+_OTHERWISE: Any = object()
 
 
 def _decode(data: bytes | str) -> tuple[bytes, str]:

@@ -215,7 +215,6 @@ def test_the_parser_agrees_with_another_one(text: str, edits: list[tuple[int, st
         expected = written(Reference(text).whole())
     except RefusedError:
         expected = "refused"
-    # Bytes that are as they would be written are read in another way.
     for data in (text, text.encode(errors="surrogatepass")):
         try:
             value = parse(data)
