@@ -135,7 +135,7 @@ def _clock_on_sqlite(element: _Clock, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def clock() -> _Clock:
-    """SQL for the moment at which a row is written, which is no index's: where it waits for a lock, afterwards."""
+    """SQL for the moment at which a row is written: where that waits for a lock, afterwards. No index serves it."""
     return _Clock()
 
 

@@ -4,6 +4,7 @@
 # ruff: noqa: INP001
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +35,12 @@ async def keep(tx: Transaction, run: Run, *then: Link, fence: int | None = None)
     first = (jobs.locking(run.execution.job_id, reads=False),)
     held = run.fence if fence is None else fence
     return await executions.keep_answer(tx, run.execution.id, held, {"ok": True}, 60, first=first, then=then)
+
+
+async def by_itself(database: Database, step: Callable[..., Awaitable[bool]], *given: Any) -> bool:
+    """What comes of a step that is all of its transaction."""
+    async with database.begin(single=True) as tx:
+        return await step(tx, *given)
 
 
 async def written(database: Database, run: Run) -> tuple[bool, int, list[str]]:
@@ -88,13 +95,9 @@ async def waiting(database: Database) -> None:
 async def test_a_chain_that_has_waited_for_the_lock_finds_the_fence_raised_meanwhile(
     database: Database, run: Run
 ) -> None:
-    async def late() -> bool:
-        async with database.begin(single=True) as tx:
-            return await keep(tx, run, noting(run))
-
     async with database.begin() as tx:
         await jobs.lock(tx, run.execution.job_id)
-        task = asyncio.create_task(late())
+        task = asyncio.create_task(by_itself(database, keep, run, noting(run)))
         await waiting(database)
         await executions.finish(tx, run.execution.id, run.fence, ExecutionOutcome.CANCELLED)
         await chained(tx, executions.freeing_slot(run.execution.id))
@@ -108,14 +111,9 @@ async def test_a_chain_that_has_waited_for_the_lock_writes_over_what_changed_bes
     database: Database, run: Run
 ) -> None:
     """Its statement is older than all of that: it looks at each row again."""
-
-    async def late() -> bool:
-        async with database.begin(single=True) as tx:
-            return await keep(tx, run, noting(run, "Second"))
-
     async with database.begin() as tx:
         job = await _job(tx, run)
-        task = asyncio.create_task(late())
+        task = asyncio.create_task(by_itself(database, keep, run, noting(run, "Second")))
         await waiting(database)
         assert await jobs.set_notice(tx, job, None)
         assert await executions.keeping(tx, run.execution.id, run.fence, calls=2)
@@ -174,14 +172,12 @@ async def test_a_verdict_has_what_its_round_has_cost_altogether(database: Databa
     async with database.begin() as tx:
         await jobs.change(tx, await _job(tx, run), status=JobStatus.IN_EXECUTION)
         await executions.keeping(tx, run.execution.id, run.fence, spent=executions.Spent(10, None, 1.0))
-    async with database.begin(single=True) as tx:
-        assert await settle(tx, run)
+    assert await by_itself(database, settle, run)
     assert await settled(database, run) == (JobStatus.RESUBMISSION_REQUIRED, [(11, 2, 1.5)])
 
 
 async def test_of_a_job_that_is_not_in_execution_nothing_is_settled(database: Database, run: Run) -> None:
-    async with database.begin(single=True) as tx:
-        assert not await settle(tx, run)
+    assert not await by_itself(database, settle, run)
     assert await settled(database, run) == (JobStatus.ASSIGNED, [])
     async with database.read() as tx:
         kept = await executions.run(tx, run.execution.id)
@@ -191,15 +187,11 @@ async def test_of_a_job_that_is_not_in_execution_nothing_is_settled(database: Da
 
 @ON_POSTGRESQL
 async def test_a_verdict_that_has_waited_for_the_lock_is_of_what_it_then_finds(database: Database, run: Run) -> None:
-    async def late() -> bool:
-        async with database.begin(single=True) as tx:
-            return await settle(tx, run)
-
     async with database.begin() as tx:
         await jobs.change(tx, await _job(tx, run), status=JobStatus.IN_EXECUTION)
     async with database.begin() as tx:
         job = await _job(tx, run)
-        task = asyncio.create_task(late())
+        task = asyncio.create_task(by_itself(database, settle, run))
         await waiting(database)
         assert await jobs.change(tx, job, title="Another")
         await executions.keeping(tx, run.execution.id, run.fence, spent=executions.Spent(10, None, 1.0))
