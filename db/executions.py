@@ -395,12 +395,15 @@ async def keeping(tx: Transaction, execution_id: str, fence: int, *, calls: int 
 
 
 async def wait_retry(tx: Transaction, execution_id: str, fence: int, delay_seconds: float) -> bool:
-    """Let go of the execution until it is due again; False where the fence was raised."""
+    """Let go of the execution until it is due again: whoever still works on it finds the fence raised.
+
+    False where it was raised before.
+    """
     advanced = await _advance(
         tx,
         execution_id,
         fence,
-        {"state": ExecutionState.WAITING_RETRY, "lease_owner": None},
+        {"state": ExecutionState.WAITING_RETRY, "lease_owner": None, "fence": fence + 1},
         {
             "next_retry_at": lambda place: in_seconds(place.name("delay")),
             "claimable_at": lambda place: in_seconds(place.name("delay")),

@@ -122,9 +122,9 @@ async def test_a_wait_is_claimed_when_it_is_over_or_was_ended(database: Database
         due = await executions.next_due_seconds(tx, RUNNER)
         assert due is not None
         assert 50 < due <= 60
-        assert await executions.retry_now(tx, execution_id, claimed.fence) is not None
+        assert await executions.retry_now(tx, execution_id, claimed.fence + 1) is not None
     (again,) = await claim(database, "two")
-    assert (again.fence, again.queued) == (claimed.fence + 1, False)
+    assert (again.fence, again.queued) == (claimed.fence + 2, False)
     async with database.begin() as tx:  # somebody asks it already
         assert await executions.retry_now(tx, execution_id, again.fence) is None
     assert (await get(database, execution_id)).takeovers == 0
@@ -258,13 +258,15 @@ STEPS: dict[str, Step] = {
 }
 
 
-@pytest.mark.parametrize("lost", ["taken over", "released", "ended"])
+@pytest.mark.parametrize("lost", ["taken over", "released", "let go", "ended"])
 async def test_a_stale_owner_that_wakes_up_writes_nothing(database: Database, lost: str) -> None:
     _, (execution_id,) = await make_queued(database, 1)
     (claimed,) = await claim(database, "one")
     async with database.begin() as tx:
         if lost == "released":
             await executions.release(tx, "one")
+        elif lost == "let go":
+            await executions.wait_retry(tx, execution_id, claimed.fence, 60)
         elif lost == "ended":
             await executions.finish(tx, execution_id, claimed.fence, ExecutionOutcome.CANCELLED)
         else:
@@ -397,7 +399,7 @@ async def test_what_is_validated_again_is_handed_over_at_once_but_not_what_waits
     # Its workflow keeps the time, and is only missed after a while.
     assert await hand_over(database) == []
     async with database.begin() as tx:
-        await executions.finish(tx, execution_id, claimed.fence, ExecutionOutcome.UNDECIDED)
+        await executions.finish(tx, execution_id, claimed.fence + 1, ExecutionOutcome.UNDECIDED)
         run = await executions.run(tx, execution_id)
         assert run is not None
         job = await jobs.get(tx, EVERYTHING, run.execution.job_id)
