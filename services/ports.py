@@ -300,8 +300,10 @@ class Ask(Protocol):
         """Log and commit `request`, await `send()`, let `read` make sense of the reply, log that.
 
         The reply is committed with what comes next, another request or the verdict: do not wait in between.
-        `send` and `read` raise ValidatorError; it is logged and passed on. The n-th call of a validation is
-        answered from the journal, without sending, where an earlier run of it got that far with an equal request.
+        `send` and `read` raise ValidatorError; it is logged and passed on: a validator may ask something else then, or
+        leave it at that. What it has not waited for when it ends is closed unheard, and nothing is sent any more.
+        The n-th call of a validation is answered from the journal, without sending, where an earlier run of it got
+        that far with an equal request.
         A call that may cost more (`at_most_usd`, where it is known) than the execution has left is not made:
         ValidatorError of kind BUDGET, which is logged nowhere and no call.
         """

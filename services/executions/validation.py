@@ -62,6 +62,7 @@ T = TypeVar("T")
 CHECKS = "checks"
 # The kept reply of the code checks stands before the validator's calls, which count from 1.
 _CHECKS_CALL = 0
+_EXHAUSTED = "exhausted"
 _RETRIED = frozenset({ValidatorTroubleKind.UNAVAILABLE, ValidatorTroubleKind.TIMEOUT, ValidatorTroubleKind.CONFIG})
 
 
@@ -210,43 +211,42 @@ class Validating:
                 raise
             log.exception("validator %s failed", asking.name)
             raise _fault(asking.name, f"failed with {type(error).__name__}") from error
+        finally:
+            asking.has_ended = True
         if not complete:
             raise _fault(asking.name, "did not decide each criterion exactly once")
         return report
 
     async def _after_trouble(self, asking: _Asking, error: ValidatorError) -> None:
-        """The validator has no verdict: wait, or settle for a person to look at."""
-        if error.kind in _RETRIED:
-            if not asking.gave_way:
-                async with asking.paying() as owed, self.database.begin() as tx:
-                    job = await asking.catch_up(tx, owed)
-                    await self.give_way(tx, job, asking, error, await self.retry_in(tx, asking.run, error))
-            return
-        message = f"The validator {asking.name!r} could not decide: {error.message}"
-        async with asking.paying() as owed, self.database.begin() as tx:
-            job = await asking.catch_up(tx, owed)
-            # One that was given up in the middle of a call leaves its request open.
-            await self.settling.close_open(tx, job, asking.run, "The validator was given up before an answer came")
-            await self._settle_in(tx, job, asking.run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
+        """The validator has no verdict: let go until the next try, or settle for a person to look at.
 
-    async def retry_in(self, tx: Transaction, run: Run, error: ValidatorError) -> float | None:
+        The answer is kept either way.
+        """
+        run = asking.run
+        is_retried = error.kind in _RETRIED
+        async with asking.paying() as owed, self.database.begin() as tx:
+            delay = await self._retry_in(tx, run, error) if is_retried else None
+            is_exhausted = is_retried and delay is None
+            job = await asking.catch_up(tx, owed, keeps=delay is not None, is_exhausted=is_exhausted)
+            if delay is not None:
+                await self._wait(tx, job, run, error, delay)
+            elif is_exhausted:
+                message = f"The validator stayed unavailable: {error.message}"
+                ending = ended(ExecutionOutcome.VALIDATOR_UNAVAILABLE, message, code=_EXHAUSTED)
+                await self._settle_in(tx, job, run, ending)
+            else:
+                message = f"The validator {asking.name!r} could not decide: {error.message}"
+                await self._settle_in(tx, job, run, ended(ExecutionOutcome.UNDECIDED, message, code=error.code))
+
+    async def _retry_in(self, tx: Transaction, run: Run, error: ValidatorError) -> float | None:
         """Seconds until the next try; None where the deadline is spent. The last try is made at the deadline."""
         left = await execution_rows.validation_seconds_left(tx, run.execution.id)
         if left <= 0 or (error.retry_after_seconds or 0.0) > left:
             return None
         return min(self.policy.delay(error, run.validator_tries + 1), left)
 
-    async def give_way(
-        self, tx: Transaction, job: Job, asking: _Asking, error: ValidatorError, delay: float | None
-    ) -> None:
-        """Let go of the execution until the next try, or fail safely: the answer is kept either way."""
-        tx.committed.append(asking.give_way)
-        run = asking.run
-        if delay is None:
-            message = f"The validator stayed unavailable: {error.message}"
-            ending = ended(ExecutionOutcome.VALIDATOR_UNAVAILABLE, message, code="exhausted")
-            await self._settle_in(tx, job, run, ending)
-            return
+    async def _wait(self, tx: Transaction, job: Job, run: Run, error: ValidatorError, delay: float) -> None:
+        """Let go of the execution until the next try."""
         if not await execution_rows.wait_retry(tx, run.execution.id, run.fence, delay):
             raise LostError
         message = f"Waiting for the validator: {error.message} It is asked again by itself."
@@ -276,6 +276,9 @@ class Validating:
             feedback=feedback(ordered),
             duration_ms=duration_ms,
         )
+        if asking.unheard:
+            async with asking.paying() as owed, self.database.begin() as tx:
+                await asking.catch_up(tx, owed)
         async with asking.paying() as owed:
             written = await asking.links(owed, keeps=False)
             if asking.has_kept:
@@ -328,6 +331,13 @@ class _Answered:
     request_digest: str
     seconds: float
     reply: Reply | None
+    trouble: ValidatorError | None
+
+    @property
+    def kept(self) -> JsonValue:
+        """What is kept for a validation that is interrupted, or None: trouble that passes by itself is asked again."""
+        passes = self.trouble is not None and self.trouble.kind in _RETRIED
+        return None if self.reply is None or passes else dict(vars(self.reply))
 
     @property
     def spent(self) -> Spent:
@@ -377,7 +387,10 @@ class _Asking:
     """Held while what is owed is committed: a validator may come to its end while it asks, and both would commit it."""
     has_kept: bool = False
     """Whether replies of this execution are kept."""
-    gave_way: bool = False
+    unheard: set[int] = field(default_factory=set[int])
+    """The calls whose requests may be committed, and to which nothing has come."""
+    has_ended: bool = False
+    """Whether the validator has come to its end: of what it still asks nothing is sent, nor heard."""
     broke: Exception | None = None
     """What kept the journal from being written."""
     spent_usd: float = 0.0
@@ -437,7 +450,7 @@ class _Asking:
         if kept is not None and kept[0] == request_digest:
             return read(Reply(**kept[1]))
         self._afford(at_most_usd)
-        logging_it = partial(self._log_request, request)
+        logging_it = partial(self._log_request, request, call)
         attempt, request_log_id = await self._written(once_there(logging_it) if self.answered else logging_it())
         if not self.claim.lease.holds():
             raise LostError
@@ -450,13 +463,18 @@ class _Asking:
         seconds = time.monotonic() - started
         kind = None if trouble is None else trouble.kind
         self.validating.metrics.validator_called(self.name, kind, seconds, reply)
-        answered = _Answered(call, attempt, request_log_id, request_digest, seconds, reply)
+        if self.has_ended:
+            # Its request is closed already.
+            raise LostError
+        answered = _Answered(call, attempt, request_log_id, request_digest, seconds, reply, trouble)
         self.spent_usd += answered.spent.cost_usd or 0.0
+        self.answered.append(answered)
+        self.unheard.discard(call)
         if isinstance(value, ValidatorError):
-            await self._written(once_there(partial(self._log_trouble, answered, value)))
+            if value.kind is ValidatorTroubleKind.CONFIG:
+                self._tell_health(value.message)
             raise value
         self._tell_health(None)
-        self.answered.append(answered)
         return value
 
     async def _written(self, written: Awaitable[T]) -> T:
@@ -499,10 +517,13 @@ class _Asking:
             fault.__cause__ = error
             return reply, fault
 
-    async def _log_request(self, request: JsonValue) -> tuple[int, str]:
+    async def _log_request(self, request: JsonValue, call: int) -> tuple[int, str]:
         """Commit the request before it is sent; returns the number of the attempt and the entry's id."""
         # A validator may ask several things at once: each counts from the one before.
         async with self.paying() as owed:
+            if self.has_ended:
+                raise LostError
+            self.unheard.add(call)
             calls = owed.calls + 1
             attempt = self.attempt + calls
             message = f"Asked the validator {self.name!r}"
@@ -525,23 +546,6 @@ class _Asking:
             self.attempt = attempt
         return attempt, log_id
 
-    async def _log_trouble(self, answered: _Answered, error: ValidatorError) -> None:
-        """Log the failed call and, in the same commit, what it leads to."""
-        validating = self.validating
-        if error.kind is ValidatorTroubleKind.CONFIG:
-            self._tell_health(error.message)
-        async with validating.database.begin() as tx:
-            job = await hold(tx, self.claim, self.run, spent=answered.spent)
-            retried = error.kind in _RETRIED
-            delay = await validating.retry_in(tx, self.run, error) if retried else None
-            code = "exhausted" if retried and delay is None else error.code
-            links = [await self._appending_response(answered, error.message, error, code)]
-            if not retried and answered.reply is not None:
-                links.append(self._keeping(answered.call, answered.request_digest, dict(vars(answered.reply))))
-            await chained(tx, *links)
-            if retried:
-                await validating.give_way(tx, job, self, error, delay)
-
     # ------------------------------------------------------------------------------------------------- what is owed
 
     @asynccontextmanager
@@ -553,13 +557,19 @@ class _Asking:
             self.checked = None
             self.answered = [answered for answered in self.answered if answered not in owed.answered]
 
-    async def catch_up(self, tx: Transaction, owed: _Owed) -> Job:
-        """Lock the job, make sure of the fence and write what is owed. Raises LostError."""
+    async def catch_up(self, tx: Transaction, owed: _Owed, *, keeps: bool = True, is_exhausted: bool = False) -> Job:
+        """Once the validator has ended: lock the job, make sure of the fence, write what is owed, and close what
+        nothing came to. Raises LostError.
+        """
         job = await hold(tx, self.claim, self.run, calls=owed.calls, spent=owed.spent)
-        await chained(tx, *await self.links(owed))
+        await chained(tx, *await self.links(owed, keeps=keeps, is_exhausted=is_exhausted))
+        if self.unheard:
+            message = "The validator was given up before an answer came"
+            await self.validating.settling.close_open(tx, job, self.run, message)
+            tx.committed.append(self.unheard.clear)
         return job
 
-    async def links(self, owed: _Owed, *, keeps: bool = True) -> list[Link]:
+    async def links(self, owed: _Owed, *, keeps: bool = True, is_exhausted: bool = False) -> list[Link]:
         """What writes to the journal what is owed and, where the validation goes on, keeps it for one that is
         interrupted: after the fence was made sure of, and it was counted.
         """
@@ -570,15 +580,10 @@ class _Asking:
                 results = [_finding_json(result) for result in owed.checked.results]
                 found.append(self._keeping(_CHECKS_CALL, CHECKS, results))
         for answered in owed.answered:
-            assert answered.reply is not None  # noqa: S101 - for the types: trouble is owed to nobody
-            found.append(await self._appending_response(answered, _spent(answered.reply)))
-            if keeps:
-                found.append(self._keeping(answered.call, answered.request_digest, dict(vars(answered.reply))))
+            found.append(await self._appending_response(answered, is_exhausted=is_exhausted))
+            if keeps and answered.kept is not None:
+                found.append(self._keeping(answered.call, answered.request_digest, answered.kept))
         return found
-
-    def give_way(self) -> None:
-        """Take note that this validation has come to its end here."""
-        self.gave_way = True
 
     async def _appending_checks(self, checked: _Checked) -> tuple[Link, Link]:
         """One pair of entries for all code checks: nothing leaves the process, so both go into one commit."""
@@ -614,20 +619,18 @@ class _Asking:
         )
         return request, response
 
-    async def _appending_response(
-        self, answered: _Answered, message: str, error: ValidatorError | None = None, code: str | None = None
-    ) -> Link:
-        status = JobLogStatus.OK
-        if error is not None:
-            timed_out = error.kind is ValidatorTroubleKind.TIMEOUT
-            status = JobLogStatus.TIMEOUT if timed_out else JobLogStatus.ERROR
-        reply = answered.reply
-        http_status = error.http_status if error is not None else None
-        if http_status is None and reply is not None:
-            http_status = reply.http_status
-        payload = reply.payload if reply is not None else None
-        if payload is None and error is not None and error.request_id is not None:
-            payload = {"request_id": error.request_id}
+    async def _appending_response(self, answered: _Answered, *, is_exhausted: bool) -> Link:
+        """What came of a call; trouble that would be waited for says where no time is left to (`is_exhausted`)."""
+        reply, trouble = answered.reply, answered.trouble
+        status, message, error_code = JobLogStatus.OK, _told(answered.spent), None
+        http_status, payload = (None, None) if reply is None else (reply.http_status, reply.payload)
+        if trouble is not None:
+            timed_out = trouble.kind is ValidatorTroubleKind.TIMEOUT
+            status, message = JobLogStatus.TIMEOUT if timed_out else JobLogStatus.ERROR, trouble.message
+            error_code = _EXHAUSTED if is_exhausted and trouble.kind in _RETRIED else trouble.code
+            http_status = http_status if trouble.http_status is None else trouble.http_status
+            if payload is None and trouble.request_id is not None:
+                payload = {"request_id": trouble.request_id}
         _, appending = await self._appending(
             self.entry(
                 JobLogType.VALIDATOR_RESPONSE,
@@ -637,7 +640,7 @@ class _Asking:
                 payload=payload,
                 http_status=http_status,
                 duration_ms=round(answered.seconds * 1000),
-                error_code=code,
+                error_code=error_code,
                 answers=answered.request_log_id,
             )
         )
@@ -680,17 +683,17 @@ def _count(results: Sequence[CriterionResult]) -> str:
     return f"{len(results)} {'criterion' if len(results) == 1 else 'criteria'}"
 
 
-def _spent(reply: Reply) -> str:
+def _told(spent: Spent) -> str:
     parts = [
         f"{count} {name}"
         for count, name in (
-            (reply.prompt_tokens, "prompt tokens"),
-            (reply.completion_tokens, "completion tokens"),
+            (spent.prompt_tokens, "prompt tokens"),
+            (spent.completion_tokens, "completion tokens"),
         )
         if count is not None
     ]
-    if reply.cost_usd is not None:
-        parts.append(f"${reply.cost_usd:.6f}")
+    if spent.cost_usd is not None:
+        parts.append(f"${spent.cost_usd:.6f}")
     return "The validator answered" + (f" ({', '.join(parts)})" if parts else "")
 
 
