@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import FromClause, Select, and_, bindparam, case, delete, func, insert, or_, select, update
 
 from db import rows
+from db.chains import Link, Place
 from db.models import agent_changes, agent_slots, agents
 from db.paging import Key, Listing, by_ids, count_of_list, counts_of_parents, page_of_list, pages_of_parents, prepared
+from db.prepared import given
 from db.types import Id, in_seconds, now
 
 if TYPE_CHECKING:
@@ -87,6 +89,17 @@ async def get(tx: Transaction, agent_id: str) -> Agent | None:
     statement = prepared(tx, "an agent", lambda: select(agents).where(agents.c.id == bindparam("key", type_=Id)))
     row = await tx.fetch_one(statement, {"key": agent_id})
     return None if row is None else rows.agent(row)
+
+
+def still(agent: Agent) -> Link:
+    """A link of a chain: the agent, if it is enabled and as it was read."""
+    read = {"id": agent.id, "updated_at": agent.updated_at}
+
+    def build(place: Place) -> Select[Any]:
+        same = [agents.c[name] == parameter for name, parameter in place.new(agents, read, "read").items()]
+        return select(agents.c.id).where(*same, agents.c.enabled, *place.when)
+
+    return Link("still the agent", build, given(read, "read"))
 
 
 async def get_many(tx: Transaction, agent_ids: Sequence[str]) -> list[Agent | None]:

@@ -279,9 +279,15 @@ def _is_held(place: Place) -> tuple[ColumnElement[bool], ...]:
 
 
 async def sending(
-    tx: Transaction, execution_id: str, fence: int, request_digest: str, *, then: Sequence[Link] = ()
+    tx: Transaction,
+    execution_id: str,
+    fence: int,
+    request_digest: str,
+    *,
+    first: Sequence[Link] = (),
+    then: Sequence[Link] = (),
 ) -> bool:
-    """The agent is about to be sent a request; False where the fence was raised, and nothing is done `then`."""
+    """The agent is about to be sent a request; False where the fence was raised."""
     advanced = await _advance(
         tx,
         execution_id,
@@ -291,6 +297,7 @@ async def sending(
             "started_at": lambda _: func.coalesce(executions.c.started_at, now()),
             "agent_tries": lambda _: executions.c.agent_tries + 1,
         },
+        first=first,
         then=then,
     )
     return advanced is not None

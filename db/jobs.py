@@ -82,10 +82,10 @@ async def lock(tx: Transaction, job_id: str) -> Job | None:
     return None if found is None else read_locked(found[0])
 
 
-def locking(job_id: str, *, status: JobStatus | None = None, reads: bool = True) -> Link:
+def locking(job_id: str, *, status: JobStatus | None = None, reads: bool = True, waits: bool = True) -> Link:
     """The same as the first link of a chain: of a job in that status, if one is given.
 
-    Unless it `reads`, it brings nothing that is worth reading.
+    Unless it `reads`, it brings nothing that is worth reading; unless it `waits`, it finds none that somebody has.
     """
     columns = _WHOLE if reads else ()
     which = {"id": job_id} | ({} if status is None else {"status": status})
@@ -93,9 +93,9 @@ def locking(job_id: str, *, status: JobStatus | None = None, reads: bool = True)
     def build(place: Place) -> Select[Any]:
         announced = announcement() if place.postgresql else null()
         locked = unread(jobs, columns).add_columns(announced).where(*_same(place, which))
-        return locked.with_for_update(of=jobs)
+        return locked.with_for_update(of=jobs, skip_locked=not waits)
 
-    return Link(("lock a job", reads, *which), build, given(which, "old"), brings=len(columns) + 1)
+    return Link(("lock a job", reads, waits, *which), build, given(which, "old"), brings=len(columns) + 1)
 
 
 def _same(place: Place, old: Iterable[str]) -> list[ColumnElement[bool]]:

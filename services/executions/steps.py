@@ -77,6 +77,14 @@ class ExecutorFaultError(InputInvalidError):
     """An executor could not build a request although nothing is said to be wrong with the job's data."""
 
 
+class _NotToBeCalledError(Exception):
+    """The agent cannot be called, which ends the execution."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.message)
+        self.ending = ending
+
+
 @dataclass(frozen=True)
 class Steps:
     """Runs executions that were claimed."""
@@ -279,25 +287,44 @@ class Steps:
                 trace_id=run.trace_id,
             ),
         )
-        async with self.database.begin() as tx:
-            job = await lock_job(tx, run)
-            agent = await agent_rows.get(tx, run.agent.id)
-            if agent is None or not agent.enabled:
-                message = f"The agent {run.agent.name!r} was disabled before it was called."
-                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="agent_disabled")
-                await self._settle_in(tx, job, run, ending)
-                return None
-            try:
-                secrets = _secrets_of(agent, self.secrets)
-            except ValueError:
-                message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
-                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
-                await self._settle_in(tx, job, run, ending)
-                return None
-            id_, fence = claim.execution_id, claim.fence
-            if not await execution_rows.sending(tx, id_, fence, request_digest, then=(logging_it,)):
-                raise LostError
+        sending = partial(
+            execution_rows.sending,
+            execution_id=claim.execution_id,
+            fence=claim.fence,
+            request_digest=request_digest,
+            then=(logging_it,),
+        )
+        try:
+            async with self.database.read() as tx:
+                agent, secrets = await self._callable(tx, run)
+            # One statement, that waits for no job's lock: what it sees of the agent would be as old as the wait.
+            at_once = job_rows.locking(run.execution.job_id, reads=False, waits=False)
+            async with self.database.begin(single=True) as tx:
+                if await sending(tx, first=(at_once, agent_rows.still(agent))):
+                    return log_id, secrets
+            # Somebody has the job, or the agent was changed, or the execution is lost.
+            async with self.database.begin() as tx:
+                await lock_job(tx, run)
+                _, secrets = await self._callable(tx, run)
+                if not await sending(tx):
+                    raise LostError
+        except _NotToBeCalledError as error:
+            await self._settle(run, error.ending)
+            return None
         return log_id, secrets
+
+    async def _callable(self, tx: Transaction, run: Run) -> tuple[Agent, _Secrets]:
+        """The agent as it is now, and its credentials. Raises _NotToBeCalledError."""
+        agent = await agent_rows.get(tx, run.agent.id)
+        if agent is None or not agent.enabled:
+            message = f"The agent {run.agent.name!r} was disabled before it was called."
+            raise _NotToBeCalledError(ended(ExecutionOutcome.AGENT_FAILED, message, code="agent_disabled"))
+        try:
+            return agent, _secrets_of(agent, self.secrets)
+        except ValueError as error:
+            message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
+            ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
+            raise _NotToBeCalledError(ending) from error
 
     async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> Run | None:
         """Keep a complete answer; one that breaks the output schema ends the execution in the same commit.

@@ -6,13 +6,25 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from db import executions, feed, jobs, logs, validations
+from db import agents, executions, feed, jobs, logs, validations
 from db.chains import Link, chained
-from db.records import EVERYTHING, ExecutionOutcome, ExecutionState, JobLogType, JobStatus, LogEntry, Run, Verdict
+from db.records import (
+    EVERYTHING,
+    Agent,
+    ExecutionOutcome,
+    ExecutionState,
+    JobLogType,
+    JobStatus,
+    LogEntry,
+    Run,
+    Verdict,
+)
 from db.session import Database, Transaction
 from services.ids import LOG, new_id
 from tests.db.making import make_agent, make_execution, make_job, make_log, scalar
@@ -128,6 +140,46 @@ async def test_a_chain_that_has_waited_for_the_lock_writes_over_what_changed_bes
     assert first.timestamp < second.timestamp
     assert kept is not None
     assert kept.validator_calls == 2
+
+
+async def ask(tx: Transaction, run: Run, agent: Agent) -> bool:
+    """As a request does: at once, or not at all."""
+    first = (jobs.locking(run.execution.job_id, reads=False, waits=False), agents.still(agent))
+    return await executions.sending(tx, run.execution.id, run.fence, "digest", first=first, then=(noting(run),))
+
+
+async def asked(database: Database, run: Run, agent: Agent) -> bool:
+    """Whether a request is logged, and counted."""
+    done = await by_itself(database, ask, run, agent)
+    async with database.read() as tx:
+        kept = await executions.run(tx, run.execution.id)
+    assert kept is not None
+    _, _, messages = await written(database, run)
+    assert (kept.agent_tries, messages) == ((1, ["An entry"]) if done else (0, []))
+    return done
+
+
+async def test_an_agent_is_asked_that_is_enabled_and_as_it_was_read(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        disabled = await agents.change(tx, run.agent.id, {"enabled": False})
+    assert disabled is not None
+    assert not await asked(database, run, disabled)
+    async with database.begin() as tx:
+        enabled = await agents.change(tx, run.agent.id, {"enabled": True})
+    assert enabled is not None
+    changed_since = replace(enabled, updated_at=enabled.updated_at - timedelta(microseconds=1))
+    assert not await asked(database, run, changed_since)
+    assert await asked(database, run, enabled)
+
+
+@ON_POSTGRESQL
+async def test_an_agent_is_asked_without_waiting_for_who_has_its_job(database: Database, run: Run) -> None:
+    async with database.begin() as tx:
+        await jobs.lock(tx, run.execution.job_id)
+        agent = await agents.get(tx, run.agent.id)
+        assert agent is not None
+        assert not await asked(database, run, agent)
+    assert await asked(database, run, agent)
 
 
 async def settle(tx: Transaction, run: Run) -> bool:

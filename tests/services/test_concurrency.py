@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from db import agents as agent_rows
+from db import executions as execution_rows
+from db import jobs as job_rows
 from db.records import ExecutionOutcome, ExecutionState, Job, JobLogType, JobStatus
-from db.session import Database
+from db.session import Database, Transaction
 from services.executions.requests import Execute
 from services.ports import Agent as PortAgent
 from services.ports import (
@@ -181,6 +184,76 @@ async def test_one_busy_agent_fills_the_queue_although_the_process_has_room(open
         codes = [result.user_errors[0].code if result.user_errors else None for result in results]
         assert codes == [None, None, ErrorCode.OVERLOADED, ErrorCode.OVERLOADED]
         assert house.container.runner.in_flight == 1  # no room was kept for what was refused or queued
+        assert await house.violations() == []
+
+
+class Preparing(FakeExecutor):
+    """Says when it prepares a request, and waits to be told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepares, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def prepare(self, job: PortJob, agent: PortAgent, previous: Previous | None) -> AgentRequest:
+        self.prepares.set()
+        await self.goes_on.wait()
+        return await super().prepare(job, agent, previous)
+
+
+Meanwhile = Callable[[House, Transaction, Job], Awaitable[object]]
+
+
+async def nothing(house: House, tx: Transaction, job: Job) -> None:
+    del house, tx, job
+
+
+async def disable(house: House, tx: Transaction, job: Job) -> None:
+    assert await agent_rows.change(tx, job.agent_id or "", {"enabled": False})
+
+
+async def change_secret(house: House, tx: Transaction, job: Job) -> None:
+    secret = house.container.executions.steps.secrets.encrypt("another")
+    assert await agent_rows.change(tx, job.agent_id or "", {"secret": secret})
+
+
+async def cancel(house: House, tx: Transaction, job: Job) -> None:
+    run = await execution_rows.live_of_job(tx, job.id)
+    assert run is not None
+    settling = house.container.executions.settling
+    await settling.end_from_outside(tx, job, run, ExecutionOutcome.CANCELLED, CLIENT.actor, "Cancelled")
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "outcome", "sent"),
+    [
+        (nothing, ExecutionOutcome.ACCEPTED, ["one"]),
+        (disable, ExecutionOutcome.AGENT_FAILED, []),
+        (change_secret, ExecutionOutcome.ACCEPTED, ["another"]),
+        (cancel, ExecutionOutcome.CANCELLED, []),
+    ],
+)
+async def test_a_request_that_waits_for_who_has_the_job_is_of_what_it_then_finds(
+    meanwhile: Meanwhile, outcome: ExecutionOutcome, sent: list[str], open_house: OpenHouse
+) -> None:
+    executor = Preparing()
+    async with open_house(extra_executors=[("fake", executor)]) as house:
+        job = await house.job(await house.agent(URL, executor="fake", secret="one"))
+        pressing = asyncio.create_task(house.execute(job))
+        await executor.prepares.wait()
+        async with house.container.database.begin() as tx:
+            locked = await job_rows.lock(tx, job.id)
+            assert locked is not None
+            executor.goes_on.set()
+            # It asks, and finds that the job is somebody's.
+            await asyncio.sleep(0.1)
+            await meanwhile(house, tx, locked)
+            assert executor.deliveries == []
+        result = await pressing
+        assert result.execution is not None
+        assert result.execution.outcome is outcome
+        assert [delivery.secret for _, delivery in executor.deliveries] == sent
+        requests = [entry for entry in await house.entries(job) if entry == "agent_request"]
+        assert len(requests) == len(sent)
         assert await house.violations() == []
 
 

@@ -33,8 +33,8 @@ Costs = Mapping[str, tuple[int, int]]
 JUDGED: Costs = {
     # Lock the job; read its agent; take a slot; insert the execution; change the job, log that.
     "Executions._start": (6, 2 + 5),
-    # Lock the job; see whether the agent is still enabled; advance, log.
-    "Steps._log_request": (4, 2 + 3),
+    # Lock the job, see whether the agent is as it was read, advance, log.
+    "Steps._log_request": (4, 1),
     # Lock the job, keep the answer, give the slot back, log.
     "Steps._keep": (4, 1),
     # Lock the job, advance, log.
@@ -44,7 +44,7 @@ JUDGED: Costs = {
 }
 CHECKED: Costs = {
     "Executions._start": (6, 2 + 5),
-    "Steps._log_request": (4, 2 + 3),
+    "Steps._log_request": (4, 1),
     "Steps._keep": (4, 1),
     # Both sides of the checks in place of the reply.
     "Validating._settle": (7, 1),
@@ -56,8 +56,8 @@ BOTH: Costs = {
     # What was kept is dropped.
     "Validating._settle": (7, 1),
 }
-# Whoever waits looks at execution and job in the end; the process looks for work, and may once more.
-MOST_READS = 4
+# The agent; execution and job for whoever waits in the end; the process looks for work twice, and may once more.
+MOST_READS = 5
 
 
 class Counted:
