@@ -24,7 +24,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     literal_column,
     null,
     or_,
@@ -48,7 +47,7 @@ from db.paging import (
     unread,
     unread_columns,
 )
-from db.prepared import given, new
+from db.prepared import given
 from db.records import (
     WHOLE_EXECUTION,
     WHOLE_JOB,
@@ -125,8 +124,11 @@ async def create(
     idempotency_key: str,
     validation_seed: str,
     lease: tuple[str, float] | None,
-) -> Run:
+    then: Sequence[Link] = (),
+) -> tuple[Run, Sequence[Sequence[Any]]] | None:
     """Insert a QUEUED execution. `job` is as before Execute.
+
+    Returns it and the rows of what is executed `then`; None where one of those has found nothing.
 
     With a lease (owner, seconds) it is that owner's at once, under fence 1, and must have a slot of its agent;
     without, any process of its runner may claim it.
@@ -155,12 +157,16 @@ async def create(
         **rows.actor_columns("requested_by", requested_by),
     }
 
-    def build() -> Insert:
-        made = insert(executions).values(queued_at=now(), claimable_at=in_seconds("lease"), **new(executions, values))
+    def build(place: Place) -> Insert:
+        times = {"queued_at": now(), "claimable_at": in_seconds(place.name("lease"))}
+        made = place.insert(executions, {**times, **place.new(executions, values)})
         return made.returning(executions.c.queued_at)
 
-    row = await tx.fetch_one(prepared(tx, "an execution", build), {**given(values), "lease": float(lease_seconds)})
-    return Run(
+    found = await chained(tx, Link("an execution", build, {**given(values), "lease": float(lease_seconds)}), *then)
+    if found is None:
+        return None
+    (queued_at,), *others = found
+    made = Run(
         execution=Execution(
             id=execution_id,
             job_id=job.id,
@@ -173,7 +179,7 @@ async def create(
             idempotency_key=idempotency_key,
             kept_answer=None,
             latest_validation_id=None,
-            queued_at=row.queued_at,
+            queued_at=queued_at,
             started_at=None,
             finished_at=None,
             next_retry_at=None,
@@ -195,6 +201,7 @@ async def create(
         trace_id=trace_id,
         **_NOT_BEGUN,
     )
+    return made, others
 
 
 async def _one(tx: Transaction, statement: Executable) -> Run | None:

@@ -112,21 +112,18 @@ async def change(tx: Transaction, job: Job, *, then: Sequence[Link] = (), **valu
 
     What is to be executed `then` goes with it, and is not where it is None.
     """
-    old = {"id": job.id, "status": job.status, "revision": job.revision}
+    found = await chained(tx, changing(as_read(job), **values), *then)
+    return None if found is None else changed(job, found[0], **values)
+
+
+def as_read(job: Job) -> Mapping[str, Any]:
+    """What is compared before a job is changed, as it was read."""
+    return {"id": job.id, "status": job.status, "revision": job.revision}
+
+
+def changing(old: Mapping[str, Any], /, **values: Any) -> Link:
+    """Change the job that has these old values, its id among them: a link of a chain that has its lock."""
     stored = _stored(values)
-    found = await chained(tx, _changing(old, stored), *then)
-    if found is None:
-        return None
-    (updated_at,) = found[0]
-    return replace(job, updated_at=updated_at, **{_FIELDS.get(name, name): stored[name] for name in stored})
-
-
-def changing(job_id: str, from_status: JobStatus, **values: Any) -> Link:
-    """Change a job that is in that status: a link of a chain that has locked it so."""
-    return _changing({"id": job_id, "status": from_status}, _stored(values))
-
-
-def _changing(old: Mapping[str, Any], stored: Mapping[str, Any]) -> Link:
     moves = "status" in stored and stored["status"] is not old["status"]
 
     def build(place: Place) -> Update:
@@ -135,6 +132,13 @@ def _changing(old: Mapping[str, Any], stored: Mapping[str, Any]) -> Link:
         return changed.values(updated_at=clock(), **moved, **place.new(jobs, stored)).returning(jobs.c.updated_at)
 
     return Link(("change a job", moves, *old, "to", *stored), build, given(old, "old") | given(stored))
+
+
+def changed(job: Job, row: Sequence[Any], **values: Any) -> Job:
+    """The job as `changing` has changed it, of which this is the row."""
+    (updated_at,) = row
+    stored = {_FIELDS.get(name, name): value for name, value in _stored(values).items()}
+    return replace(job, updated_at=updated_at, **stored)
 
 
 def _stored(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,8 +213,7 @@ class Lifecycle:
 
     async def changing(
         self,
-        job_id: str,
-        from_status: JobStatus,
+        old: Mapping[str, Any],
         to: JobStatus,
         cause: Cause,
         actor: Actor,
@@ -223,9 +222,9 @@ class Lifecycle:
         entry: Mapping[str, Any],
         **values: Any,
     ) -> tuple[Link, Link]:
-        """The same as links of a chain that has locked the job in that status."""
-        logging_it = await self._logging(job_id, cause, from_status, to, actor, message, entry)
-        return job_rows.changing(job_id, from_status, status=to, **values), logging_it
+        """The same as links of a chain that has the job's lock; of `old` they take its id and status at least."""
+        logging_it = await self._logging(old["id"], cause, old["status"], to, actor, message, entry)
+        return job_rows.changing(old, status=to, **values), logging_it
 
     @staticmethod
     def _check(cause: Cause, from_status: JobStatus | None, to: JobStatus) -> None:

@@ -266,13 +266,18 @@ class Executions:
         if lease is None and await execution_rows.queued_beyond(tx, self.largest_queue):
             raise _OverloadedError
         number = job.execution_count + 1
-        run = await execution_rows.create(
+        cause = Cause.FORCE_EXECUTE if command.force else Cause.EXECUTE
+        message = f"Execution {number} started" + (" by force" if command.force else "")
+        trace_id, status = current_trace_id.get(), JobStatus.IN_EXECUTION
+        entry = {"execution_id": execution_id, "trace_id": trace_id}
+        moved = {"latest_execution_id": execution_id, "execution_count": number, "result": None, "notice": None}
+        created = await execution_rows.create(
             tx,
             execution_id=execution_id,
             job=job,
             number=number,
             requested_by=viewer.actor,
-            trace_id=current_trace_id.get(),
+            trace_id=trace_id,
             runner=self.runner.name,
             pinned_job=pin_job(job),
             pinned_agent=pin_agent(agent),
@@ -280,20 +285,15 @@ class Executions:
             idempotency_key=idempotency_key,
             validation_seed=secrets.token_hex(16),
             lease=lease,
+            then=await self.lifecycle.changing(
+                job_rows.as_read(job), status, cause, viewer.actor, message, entry=entry, **moved
+            ),
         )
-        job = await self.lifecycle.change(
-            tx,
-            job,
-            JobStatus.IN_EXECUTION,
-            Cause.FORCE_EXECUTE if command.force else Cause.EXECUTE,
-            viewer.actor,
-            f"Execution {number} started" + (" by force" if command.force else ""),
-            entry={"execution_id": execution_id, "trace_id": run.trace_id},
-            latest_execution_id=execution_id,
-            execution_count=number,
-            result=None,
-            notice=None,
-        )
+        if created is None:
+            fault = f"{job.id} changed under its lock"
+            raise RuntimeError(fault)
+        run, (change, _) = created
+        job = job_rows.changed(job, change, status=status, **moved)
         if command.force:
             about = {"superseded": superseded.execution.id if superseded else None}
             await self.jobs.log_admin_action(

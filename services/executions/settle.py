@@ -108,7 +108,8 @@ class Settling:
         """
         job_id, status = run.execution.job_id, JobStatus.IN_EXECUTION
         to, cause, moved = _where_to(run, ending)
-        moving = await self.lifecycle.changing(job_id, status, to, cause, ending.actor, ending.message, **moved)
+        old = {"id": job_id, "status": status}
+        moving = await self.lifecycle.changing(old, to, cause, ending.actor, ending.message, **moved)
         settled = await execution_rows.finish(
             tx,
             run.execution.id,

@@ -63,7 +63,7 @@ async def make_execution(
     execution_id = new_id(EXECUTION)
     if lease is not None:
         assert await executions.take_slot(tx, agent.id, execution_id)
-    return await executions.create(
+    created = await executions.create(
         tx,
         execution_id=execution_id,
         job=job,
@@ -80,6 +80,9 @@ async def make_execution(
         validation_seed="00",
         lease=lease,
     )
+    assert created is not None
+    made, _ = created
+    return made
 
 
 async def make_queued(

@@ -198,7 +198,8 @@ async def settle(tx: Transaction, run: Run) -> bool:
         feedback="",
         duration_ms=1,
     )
-    moved = jobs.changing(job_id, JobStatus.IN_EXECUTION, status=JobStatus.RESUBMISSION_REQUIRED)
+    old = {"id": job_id, "status": JobStatus.IN_EXECUTION}
+    moved = jobs.changing(old, status=JobStatus.RESUBMISSION_REQUIRED)
     return await executions.finish(
         tx,
         id_,
