@@ -741,13 +741,15 @@ def freeing_slot(execution_id: str) -> Link:
 
 async def renew(tx: Transaction, owner: str, execution_ids: Sequence[str], lease_seconds: float) -> set[str]:
     """Renew an owner's leases on these executions; returns those that are still its own."""
-    statement = (
-        update(executions)
-        .where(executions.c.id.in_(ids_in(tx, execution_ids)), executions.c.lease_owner == owner, _LIVE)
-        .values(claimable_at=in_seconds(lease_seconds))
-        .returning(executions.c.id)
-    )
-    return set((await tx.connection.execute(statement)).scalars())
+
+    def build() -> Update:
+        these = executions.c.id.in_(select(ids_parameter(postgresql=tx.postgresql).c.value))
+        still = executions.c.lease_owner == bindparam("owner", type_=Text())
+        renewed = update(executions).where(these, still, _LIVE).values(claimable_at=in_seconds("lease"))
+        return renewed.returning(executions.c.id)
+
+    values = {"ids": id_values(tx, execution_ids), "owner": owner, "lease": float(lease_seconds)}
+    return {row.id for row in await tx.fetch(prepared(tx, "renew", build), values)}
 
 
 async def release(tx: Transaction, owner: str) -> int:

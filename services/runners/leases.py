@@ -91,7 +91,8 @@ class Leases:
             held = dict(self._held)
             asked_at = time.monotonic()
             try:
-                async with self._database.begin(urgent=True) as tx:
+                # A process that is stopped in the middle must keep no execution locked that others are to take over.
+                async with self._database.begin(urgent=True, single=True) as tx:
                     kept = await execution_rows.renew(tx, self.owner, list(held), self.seconds)
             except Exception:
                 log.exception("leases were not renewed")

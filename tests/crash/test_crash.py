@@ -161,6 +161,15 @@ async def test_an_owner_that_was_stopped_past_its_lease_sends_and_writes_nothing
         assert [problem for scene in scenes for problem in await scene.problems()] == []
 
 
+async def test_an_owner_that_was_stopped_while_it_renewed_its_lease_keeps_nobody_from_taking_over(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    async with stage(postgresql_url, tmp_path) as scene:
+        end = await stopped_owner(scene, "Leases.keep/inside", str(LEASE_SECONDS))
+        assert end == (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 1)
+        assert await scene.problems() == []
+
+
 async def test_an_agent_slower_than_the_lease_is_not_called_again(database_url: str, tmp_path: Path) -> None:
     async with stage(database_url, tmp_path) as scene:
         process, _ = await scene.server(), await scene.server()
