@@ -7,18 +7,19 @@ request is sent, `inside` it just before the commit, `after` it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from db.session import Database, Transaction
+from db.session import Database, Transaction, is_postgresql
 from services.executions import validation
 from services.executors.http_json import HttpJson
 from tests.crash.patching import put
@@ -39,8 +40,10 @@ class Failpoints:
     how: signal.Signals = signal.SIGKILL
     record: Path | None = None
     seen: Counter[str] = field(default_factory=Counter)
+    writing: int = 0
+    """How many transactions this process has under way on an SQLite database, or waits for."""
 
-    def come_to(self, name: str, stage: str) -> None:
+    async def come_to(self, name: str, stage: str) -> None:
         point = f"{name}/{stage}"
         self.seen[point] += 1
         if self.record is not None and self.seen[point] == 1:
@@ -48,7 +51,20 @@ class Failpoints:
                 file.write(point + "\n")
         if point == self.armed and (self.after is None or self.seen[self.after]):
             self.armed = None
+            # Stopped with SQLite's only lock it would stop everybody else: there a process ends, or lets go.
+            while self.how is signal.SIGSTOP and self.writing:  # noqa: ASYNC110 - it rings no bell
+                await asyncio.sleep(0.001)
             os.kill(os.getpid(), self.how)
+
+    @contextmanager
+    def counted(self, database: Database) -> Generator[None]:
+        """Count a transaction as long as it may keep others from writing."""
+        locks = not is_postgresql(str(database.url))
+        self.writing += locks
+        try:
+            yield
+        finally:
+            self.writing -= locks
 
     def install(self) -> None:
         """Wrap what opens transactions and what sends."""
@@ -58,25 +74,26 @@ class Failpoints:
         @asynccontextmanager
         async def watched_begin(database: Database, **how: bool) -> AsyncGenerator[Transaction]:
             name = opener()
-            self.come_to(name, "before")
-            async with begin(database, **how) as tx:
-                yield tx
-                self.come_to(name, "inside")
-            self.come_to(name, "after")
+            await self.come_to(name, "before")
+            with self.counted(database):
+                async with begin(database, **how) as tx:
+                    yield tx
+                    await self.come_to(name, "inside")
+            await self.come_to(name, "after")
 
         @wraps(send)
         async def watched_send(*args: Any) -> Any:
-            self.come_to("send to the agent", "before")
+            await self.come_to("send to the agent", "before")
             answer = await send(*args)
-            self.come_to("send to the agent", "after")
+            await self.come_to("send to the agent", "after")
             return answer
 
         @wraps(ask)
         async def watched_ask(asking: Any, request: Any, send_it: Any, read: Any, **rest: Any) -> Any:
             async def watched() -> Any:
-                self.come_to("send to the validator", "before")
+                await self.come_to("send to the validator", "before")
                 reply = await send_it()
-                self.come_to("send to the validator", "after")
+                await self.come_to("send to the validator", "after")
                 return reply
 
             return await ask(asking, request, watched, read, **rest)
