@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from threading import Thread
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Dialect, Engine
 
 # How long a SQLite writer waits for another process's transaction. Ours take milliseconds.
 SQLITE_BUSY_SECONDS = 30
@@ -84,58 +84,26 @@ class Transaction:
     """One open transaction. Services pass it on and never look inside."""
 
     def __init__(
-        self, connection: AsyncConnection | _Late, lines: Lines | None = None, *, single: bool = False
+        self,
+        connection: AsyncConnection | _Late,
+        dialect: Dialect,
+        *,
+        lines: Lines | None = None,
+        driver: Any = None,
+        single: bool = False,
     ) -> None:
         # A late one has of a connection what statements use.
         self.connection = cast("AsyncConnection", connection)
-        self.dialect = connection.dialect
-        self.postgresql = connection.dialect.name == "postgresql"
+        self.dialect = dialect
+        self.postgresql = dialect.name == "postgresql"
         self._lines = lines
-        self._driver: Any = None
+        self._driver = driver
         self._left = 1 if single else None
         """How many statements may still be executed; None: as many as you like."""
         self.rings: set[str] = set()
         """Jobs whose logs grew, executions that ended or wait: their followers are told once it is committed."""
         self.committed: list[Callable[[], None]] = []
         """What is to be called once it is committed."""
-
-    @classmethod
-    @asynccontextmanager
-    async def driven(cls, engine: AsyncEngine, kept: deque[AsyncConnection], *, single: bool) -> AsyncGenerator[Self]:
-        """A transaction that is begun and committed on the driver's own connection: PostgreSQL's.
-
-        What SQLAlchemy executes within finds it begun. Its own way takes four times as long. Some of the engine's
-        connections are kept for the next transaction: giving one back and taking it takes as long as all the rest.
-
-        Where a single statement is all that is executed, PostgreSQL makes a transaction of it by itself.
-        """
-        connection = await _taken(engine, kept)
-        adapted: Any = cast("Any", connection.sync_connection).connection.dbapi_connection
-        tx = cls(connection, single=single)
-        driver = tx._driver = adapted.driver_connection
-        try:
-            transaction = None if single else driver.transaction()
-            if transaction is not None:
-                await _known(driver, transaction.start())
-                adapted._transaction = transaction  # noqa: SLF001
-            yield tx
-            if connection.in_transaction():
-                await connection.commit()
-            elif transaction is not None:
-                await _known(driver, transaction.commit())
-                adapted._transaction = None  # noqa: SLF001
-        except BaseException:
-            if driver.is_closed():
-                adapted._transaction = None  # noqa: SLF001
-            # Rolls back what is left, and must not be left in the middle of that.
-            await asyncio.shield(connection.close())
-            raise
-        pool: Any = engine.pool
-        # Where all are in use somebody may wait for one, and would not see it among those that are kept.
-        if len(kept) < (kept.maxlen or 0) and pool.checkedout() < pool.size():
-            kept.append(connection)
-        else:
-            await connection.close()
 
     async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of a statement that was built before."""
@@ -201,6 +169,76 @@ async def _known(driver: Any, changing: Awaitable[None]) -> None:
         raise
 
 
+class _Driven:
+    """A transaction that is begun and committed on the driver's own connection: PostgreSQL's.
+
+    What SQLAlchemy executes within finds it begun. Its own way takes four times as long. Some of the engine's
+    connections are kept for the next transaction: giving one back and taking it takes as long as all the rest.
+
+    Where a single statement is all that is executed, PostgreSQL makes a transaction of it by itself.
+    """
+
+    # Not a generator: entering and leaving one takes longer than all that is done here besides waiting.
+    __slots__ = ("_adapted", "_begun", "_connection", "_engine", "_kept", "_single", "_tell", "_tx")
+
+    _connection: AsyncConnection
+    _adapted: Any
+    _tx: Transaction
+
+    def __init__(
+        self, engine: AsyncEngine, kept: deque[AsyncConnection], tell: Callable[[Transaction], None], *, single: bool
+    ) -> None:
+        self._engine = engine
+        self._kept = kept
+        self._tell = tell
+        self._single = single
+        self._begun: Any = None
+
+    async def __aenter__(self) -> Transaction:
+        connection = self._connection = await _taken(self._engine, self._kept)
+        adapted: Any = cast("Any", connection.sync_connection).connection.dbapi_connection
+        self._adapted = adapted
+        driver = adapted.driver_connection
+        self._tx = Transaction(connection, self._engine.dialect, driver=driver, single=self._single)
+        if not self._single:
+            begun = driver.transaction()
+            try:
+                await _known(driver, begun.start())
+            except BaseException:
+                await self._drop()
+                raise
+            self._begun = adapted._transaction = begun  # noqa: SLF001
+        return self._tx
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            await self._drop()
+            return
+        connection = self._connection
+        try:
+            if cast("Any", connection.sync_connection).in_transaction():
+                await connection.commit()
+            elif self._begun is not None:
+                await _known(self._adapted.driver_connection, self._begun.commit())
+                self._adapted._transaction = None  # noqa: SLF001
+        except BaseException:
+            await self._drop()
+            raise
+        pool: Any = self._engine.sync_engine.pool
+        # Where all are in use somebody may wait for one, and would not see it among those that are kept.
+        if len(self._kept) < (self._kept.maxlen or 0) and pool.checkedout() < pool.size():
+            self._kept.append(connection)
+        else:
+            await connection.close()
+        self._tell(self._tx)
+
+    async def _drop(self) -> None:
+        """Roll back what is left, and do not be left in the middle of that."""
+        if self._adapted.driver_connection.is_closed():
+            self._adapted._transaction = None  # noqa: SLF001
+        await asyncio.shield(self._connection.close())
+
+
 class _Late:
     """A connection that is taken once something is executed on it: where all statements are prepared, never."""
 
@@ -234,7 +272,7 @@ class _Reading:
         self._lines = lines
 
     async def __aenter__(self) -> Transaction:
-        return Transaction(self._late, self._lines)
+        return Transaction(self._late, self._late.dialect, lines=self._lines)
 
     async def __aexit__(self, *_: object) -> None:
         await self._late.close()
@@ -274,8 +312,7 @@ class Database:
         """
         return cls(engine_for(url, pool_size=pool_size), engine_for(url, pool_size=1), on_commit)
 
-    @asynccontextmanager
-    async def begin(self, *, urgent: bool = False, single: bool = False) -> AsyncGenerator[Transaction]:
+    def begin(self, *, urgent: bool = False, single: bool = False) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that may write; commits at the end of the block, rolls back on an exception.
 
         An urgent one goes before all others of this process that wait for their turn. A single one is for one chain of
@@ -283,14 +320,22 @@ class Database:
         """
         engine, kept = (self._urgent, self._none) if urgent else (self._engine, self._kept)
         if self._one_writer is None:
-            async with Transaction.driven(engine, kept, single=single) as tx:
+            return _Driven(engine, kept, self._tell, single=single)
+        return self._begin_alone(self._one_writer, engine, urgent=urgent)
+
+    @asynccontextmanager
+    async def _begin_alone(
+        self, one_writer: _OneWriter, engine: AsyncEngine, *, urgent: bool
+    ) -> AsyncGenerator[Transaction]:
+        async with one_writer.turn(urgent=urgent), engine.connect() as connection:
+            await connection.execution_options(**{WRITES: True})
+            tx = Transaction(connection, connection.dialect)
+            async with connection.begin():
                 yield tx
-        else:
-            async with self._one_writer.turn(urgent=urgent), engine.connect() as connection:
-                await connection.execution_options(**{WRITES: True})
-                tx = Transaction(connection)
-                async with connection.begin():
-                    yield tx
+        self._tell(tx)
+
+    def _tell(self, tx: Transaction) -> None:
+        """Tell of what a transaction has committed."""
         if self._on_commit is not None and tx.rings:
             self._on_commit(frozenset(tx.rings))
         for call in tx.committed:
@@ -303,7 +348,7 @@ class Database:
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[Transaction]:
         async with self._engine.connect() as connection, connection.begin():
-            yield Transaction(connection)
+            yield Transaction(connection, connection.dialect)
 
     def connections(self) -> Mapping[str, tuple[int, int]]:
         """By what they are for: how many connections are in use, and how many there are at most.
