@@ -20,7 +20,7 @@ from sqlalchemy import CTE, Integer, Update, bindparam, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db.paging import prepared
-from db.prepared import new
+from db.prepared import in_group, new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Place:
 
     def name(self, name: str) -> str:
         """What a parameter of the link is called: others may have one of the same name."""
-        return _named(name, self.number)
+        return in_group(self.number, name)
 
     def parameter(self, name: str, type_: TypeEngine[Any]) -> BindParameter[Any]:
         """A parameter of the link."""
@@ -110,7 +110,7 @@ async def _one_by_one(tx: Transaction, links: Sequence[Link]) -> Sequence[Sequen
     found: list[Sequence[Any]] = []
     for link in links:
         statement = prepared(tx, ("link", link.shape), partial(link.build, Place(tx.postgresql)), named=False)
-        row = await tx.fetch_one(statement, _given(link, 0))
+        row = await tx.fetch_one(statement, {in_group(0, name): value for name, value in link.values.items()})
         if row is None and link.brings:
             return None
         found.append(row or ())
@@ -119,10 +119,7 @@ async def _one_by_one(tx: Transaction, links: Sequence[Link]) -> Sequence[Sequen
 
 async def _as_one(tx: Transaction, links: Sequence[Link]) -> Sequence[Sequence[Any]] | None:
     statement = prepared(tx, ("chain", *(link.shape for link in links)), partial(_chain, links), named=False)
-    values: dict[str, Any] = {}
-    for number, link in enumerate(links):
-        values |= _given(link, number)
-    row = await tx.fetch_one(statement, values)
+    row = await tx.fetch_one(statement, *(link.values for link in links))
     if row is None:
         return None
     columns = iter(row)
@@ -143,11 +140,3 @@ def _chain(links: Sequence[Link]) -> Select[*tuple[Any, ...]]:
             if isinstance(statement, Update):
                 changed = {**changed, cast("Table", statement.table).name: part}
     return select(*(column for part in needed for column in part.c)).add_cte(*parts)
-
-
-def _given(link: Link, number: int) -> dict[str, Any]:
-    return {_named(name, number): value for name, value in link.values.items()}
-
-
-def _named(name: str, number: int) -> str:
-    return f"l{number}_{name}"

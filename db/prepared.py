@@ -9,6 +9,7 @@ transaction, which on PostgreSQL's READ COMMITTED sees what it would have seen w
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque, namedtuple
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
@@ -34,6 +35,9 @@ class _Compiled(NamedTuple):
     names: Sequence[str]
     constants: Mapping[str, Any]
     json: frozenset[str]
+    grouped: Sequence[tuple[int, str, bool]]
+    """Of several groups of values, whose each parameter is, what it is called there, and whether it is written as JSON.
+    The last group are the constants."""
     row: Callable[[Any], Any] | None
     """None: as it comes."""
 
@@ -66,24 +70,46 @@ class Prepared:
         constants = {
             name: bind.value for name, bind in compiled.binds.items() if not (bind.required or bind.value is None)
         }
-        written = [name for name, bind in compiled.binds.items() if isinstance(bind.type, CanonicalJson)]
+        names = compiled.positiontup or ()
+        written = frozenset(name for name, bind in compiled.binds.items() if isinstance(bind.type, CanonicalJson))
+        places = ((-1, name) if name in constants else _place(name) for name in names)
         return _Compiled(
             compiled.string,
-            compiled.positiontup or (),
+            names,
             constants,
-            frozenset(written),
+            written,
+            [(number, key, name in written) for (number, key), name in zip(places, names, strict=True)],
             _row_of(columns) if self.named else None,
         )
 
-    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The parameters in their order."""
+    def arguments(self, values: Mapping[str, Any], *others: Mapping[str, Any]) -> list[Any]:
+        """The parameters in their order; where there are several groups of values, they are called `in_group`."""
         compiled = self.compiled
+        if others:
+            groups = (values, *others, compiled.constants)
+            return [
+                write_json(groups[number][name]) if is_json else groups[number][name]
+                for number, name, is_json in compiled.grouped
+            ]
         found: list[Any] = []
         for name in compiled.names:
             # What is not given was written into the statement as it was built.
             value = values[name] if name in values else compiled.constants[name]
             found.append(write_json(value) if name in compiled.json else value)
         return found
+
+
+def in_group(number: int, name: str) -> str:
+    """What a parameter is called that has its value in the group of that number."""
+    return f"g{number}_{name}"
+
+
+_GROUPED = re.compile(r"g(\d+)_(.+)")
+
+
+def _place(name: str) -> tuple[int, str]:
+    found = _GROUPED.fullmatch(name)
+    return (0, name) if found is None else (int(found[1]), found[2])
 
 
 def new(table: Table, names: Iterable[str], prefix: str = "new") -> dict[str, BindParameter[Any]]:
@@ -146,11 +172,11 @@ class Lines:
         self.size = size
         self.in_use = 0
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> list[Any]:
+    async def fetch(self, prepared: Prepared, *values: Mapping[str, Any]) -> list[Any]:
         """Execute a statement by itself."""
         compiled = prepared.compiled
         text = compiled.text
-        arguments = prepared.arguments(values)
+        arguments = prepared.arguments(*values)
         tell(self._engine.sync_engine, text, arguments)
         async with self._turns:
             self.in_use += 1

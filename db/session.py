@@ -105,25 +105,25 @@ class Transaction:
         self.committed: list[Callable[[], None]] = []
         """What is to be called once it is committed."""
 
-    async def fetch(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
-        """All rows of a statement that was built before."""
+    async def fetch(self, prepared: Prepared, *values: Mapping[str, Any]) -> Sequence[Any]:
+        """All rows of a statement that was built before; its values may be in groups, see `db.prepared.in_group`."""
         if self._left is not None:
             if not self._left:
                 fault = "a second statement in a transaction of a single one"
                 raise RuntimeError(fault)
             self._left -= 1
         if self._lines is not None and prepared.whole:
-            return await self._lines.fetch(prepared, values)
+            return await self._lines.fetch(prepared, *values)
         if self._driver is not None and prepared.whole:
-            return await self._fetch_in(prepared, values)
-        result = await self.connection.execute(prepared.statement, values)
+            return await self._fetch_in(prepared, *values)
+        result = await self.connection.execute(prepared.statement, *values)
         found: Sequence[Any] = result.all() if result.returns_rows else ()
         return found
 
-    async def _fetch_in(self, prepared: Prepared, values: Mapping[str, Any]) -> Sequence[Any]:
+    async def _fetch_in(self, prepared: Prepared, *values: Mapping[str, Any]) -> Sequence[Any]:
         """Execute within this transaction, on the driver's own connection."""
         compiled = prepared.compiled
-        arguments = prepared.arguments(values)
+        arguments = prepared.arguments(*values)
         tell(self.connection.sync_connection, compiled.text, arguments)
         try:
             records = await self._driver.fetch(compiled.text, *arguments)
@@ -141,9 +141,9 @@ class Transaction:
         )
         return translated
 
-    async def fetch_one(self, prepared: Prepared, values: Mapping[str, Any]) -> Any:
+    async def fetch_one(self, prepared: Prepared, *values: Mapping[str, Any]) -> Any:
         """The row of a statement that brings one at most; None where it brings none."""
-        found = await self.fetch(prepared, values)
+        found = await self.fetch(prepared, *values)
         return found[0] if found else None
 
 
