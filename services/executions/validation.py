@@ -452,7 +452,7 @@ class _Asking:
         self._afford(at_most_usd)
         logging_it = partial(self._log_request, request, call)
         attempt, request_log_id = await self._written(once_there(logging_it) if self.answered else logging_it())
-        if not self.claim.lease.holds():
+        if self.has_ended or not self.claim.lease.holds():
             raise LostError
         started = time.monotonic()
         with span("ask the validator", {"signoff.validator": self.name}, kind=SpanKind.CLIENT) as made:

@@ -188,9 +188,11 @@ class Hasty(FakeValidator):
         self.fails = fails
         self.has_asked, self.goes_on = asyncio.Event(), asyncio.Event()
         self.still_asking: asyncio.Future[Any] | None = None
+        self.has_sent = False
 
     async def validate(self, submission: Submission, ask: Ask) -> Report:
         async def send() -> Reply:
+            self.has_sent = True
             return Reply({})
 
         report = await super().validate(submission, ask)
@@ -222,6 +224,7 @@ async def test_what_is_owed_is_written_once_though_a_validator_is_still_asking(
         assert hasty.still_asking is not None
         await asyncio.wait([hasty.still_asking])
 
+    assert not hasty.has_sent
     assert execution.outcome is (ExecutionOutcome.UNDECIDED if fails else ExecutionOutcome.ACCEPTED)
 
 
