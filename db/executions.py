@@ -566,14 +566,20 @@ async def take_back(tx: Transaction, execution_ids: Sequence[str]) -> None:
     await tx.connection.execute(statement)
 
 
-async def hand_back(tx: Transaction, execution_id: str, owner: str, seconds: float) -> None:
-    """The owner has done a step, if it still is the owner: the engine decides who does the next one."""
-    statement = (
-        update(executions)
-        .where(executions.c.id == execution_id, executions.c.lease_owner == owner, _LIVE)
-        .values(lease_owner=HANDED_OVER, claimable_at=in_seconds(seconds))
+async def hand_back(tx: Transaction, execution_id: str, fence: int, seconds: float) -> bool:
+    """A step is done: the engine decides who does the next one. False where the fence was raised.
+
+    Not whoever owns it: a worker that was late may have lost it to another step of its own.
+    """
+    advanced = await _advance(
+        tx,
+        execution_id,
+        fence,
+        {"lease_owner": HANDED_OVER, "fence": fence + 1},
+        {"claimable_at": lambda place: in_seconds(place.name("handed_over"))},
+        handed_over=float(seconds),
     )
-    await tx.connection.execute(statement)
+    return advanced is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Held:
     """A lease, and the task that works under it."""
 
     lease: Lease
-    task: asyncio.Task[None]
+    task: asyncio.Task[object]
 
 
 class Leases:
@@ -61,7 +61,7 @@ class Leases:
         return self._held.get(execution_id)
 
     @property
-    def tasks(self) -> list[asyncio.Task[None]]:
+    def tasks(self) -> list[asyncio.Task[object]]:
         """What is being worked on."""
         return [held.task for held in self._held.values()]
 
@@ -69,11 +69,11 @@ class Leases:
         """The lease that a claim has brought which was asked for at that moment."""
         return Lease(claimed_at + self.seconds * (1 - _MARGIN))
 
-    def hold(self, claim: Claim, lease: Lease, task: asyncio.Task[None]) -> None:
+    def hold(self, claim: Claim, lease: Lease, task: asyncio.Task[object]) -> None:
         """Renew the claim's lease from now on, and cancel the task once it is lost."""
         self._held[claim.execution_id] = Held(lease, task)
 
-    def drop(self, execution_id: str, task: asyncio.Task[None] | None) -> None:
+    def drop(self, execution_id: str, task: asyncio.Task[object] | None) -> None:
         """Renew no more what the task worked on."""
         held = self._held.get(execution_id)
         if held is not None and held.task is task:

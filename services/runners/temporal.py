@@ -27,7 +27,7 @@ from temporalio.worker import Worker
 from db import executions as execution_rows
 from services.executions.claims import Claim
 from services.ports import Reservation
-from services.runners.leases import Leases
+from services.runners.leases import Lease, Leases
 from services.runners.temporal_workflow import (
     CALL_AGENT,
     LOOK,
@@ -161,6 +161,10 @@ class Temporal:
             # All end by themselves: cancelled in the middle of a transaction they would leave a connection behind.
             await handing_over
             if working is not None:
+                await asyncio.wait((working,), timeout=self.drain_seconds)
+                # Temporal has them cut short, but for those that it has lost sight of.
+                for step in self._leases.tasks:
+                    step.cancel()
                 await working
             drained.set()
             await renewing
@@ -328,34 +332,59 @@ class Temporal:
         return await self._step(execution_id)
 
     async def _step(self, execution_id: str) -> Then:
-        """Claim the execution, do its next step, and say what comes then. Which step it is, the journal says."""
+        """Claim the execution, do its next step, and say what comes then. Which step it is, the journal says.
+
+        A cancellation cuts the step short, but neither the claim nor the handing back: in between, an execution is
+        nobody's until its lease expires.
+        """
+        beating = asyncio.create_task(_beat(min(_BEAT_SECONDS, self.lease_seconds / 3)))
+        try:
+            claiming = asyncio.create_task(self._claim(execution_id))
+            is_cancelled = await _ended(claiming)
+            claimed = claiming.result()
+            if claimed is not None:
+                is_cancelled = await self._do(*claimed, is_cancelled=is_cancelled)
+            if is_cancelled:
+                raise asyncio.CancelledError
+            return await self._then(execution_id)
+        finally:
+            beating.cancel()
+
+    async def _claim(self, execution_id: str) -> tuple[Claim, Lease] | None:
+        """Claim the execution, unless somebody has it, or its agent has no room."""
         claimed_at = time.monotonic()
         async with self.database.begin() as tx:
             claimed = await execution_rows.claim(tx, execution_id, self._leases.owner, self.lease_seconds)
         if claimed is None:
-            return await self._then(execution_id)
+            return None
         if claimed.taken_over:
             self.steps.metrics.takeovers.inc()
         lease = self._leases.lease(claimed_at)
-        claim = Claim(execution_id, claimed.fence, lease)
-        step = asyncio.create_task(self._do(claim), name=execution_id)
-        self._leases.hold(claim, lease, step)
-        beating = asyncio.create_task(_beat(min(_BEAT_SECONDS, self.lease_seconds / 3)))
-        try:
-            await _done(step)
-        finally:
-            beating.cancel()
-            step.cancel()
-            await asyncio.gather(step, return_exceptions=True)
-            self._leases.drop(execution_id, step)
-        if not step.cancelled():
-            step.result()
-        async with self.database.begin() as tx:
-            await execution_rows.hand_back(tx, execution_id, self._leases.owner, self._handed_over_seconds)
-        return await self._then(execution_id)
+        return Claim(execution_id, claimed.fence, lease), lease
 
-    async def _do(self, claim: Claim) -> None:
-        await self.steps.step(claim)
+    async def _do(self, claim: Claim, lease: Lease, *, is_cancelled: bool) -> bool:
+        """Do the next step and hand the execution back; returns whether the activity was cancelled by then.
+
+        Raises what stopped the step, a bug or a database that is away: then the lease expires, and it is taken over.
+        """
+        step = asyncio.create_task(self.steps.step(claim), name=claim.execution_id)
+        self._leases.hold(claim, lease, step)
+        try:
+            if is_cancelled:
+                step.cancel()
+            is_cancelled |= await _ended(step, cuts_short=True)
+            if not step.cancelled():
+                step.result()
+            handing_back = asyncio.create_task(self._hand_back(claim))
+            is_cancelled |= await _ended(handing_back)
+            handing_back.result()
+            return is_cancelled
+        finally:
+            self._leases.drop(claim.execution_id, step)
+
+    async def _hand_back(self, claim: Claim) -> None:
+        async with self.database.begin() as tx:
+            await execution_rows.hand_back(tx, claim.execution_id, claim.fence, self._handed_over_seconds)
 
     async def _then(self, execution_id: str) -> Then:
         async with self.database.read() as tx:
@@ -382,16 +411,20 @@ def _runtime() -> Runtime:
     )
 
 
-async def _done(step: asyncio.Task[None]) -> None:
-    """Wait for a step; passes on a cancellation that is meant for it."""
-    while not step.done():
+async def _ended(task: asyncio.Task[Any], *, cuts_short: bool = False) -> bool:
+    """Wait until a task has ended; returns whether the activity was cancelled meanwhile, which may cut it short."""
+    is_cancelled = False
+    while not task.done():
         try:
-            await asyncio.wait((step,))
+            await asyncio.wait((task,))
         except asyncio.CancelledError:
             why = activity.cancellation_details()
+            # Else, Temporal has lost sight of it, but the lease is ours: an answer under way is not thrown away.
             if why is None or why.cancel_requested or why.worker_shutdown:
-                raise
-            # Temporal has lost sight of it, but the lease is ours: an answer under way is not thrown away.
+                is_cancelled = True
+                if cuts_short:
+                    task.cancel()
+    return is_cancelled
 
 
 async def _beat(seconds: float) -> None:

@@ -250,6 +250,7 @@ STEPS: dict[str, Step] = {
     "keeping what it cost": lambda tx, id_, fence: executions.keeping(
         tx, id_, fence, calls=1, spent=executions.Spent(1, 1, 1.0)
     ),
+    "hand_back": lambda tx, id_, fence: executions.hand_back(tx, id_, fence, 60),
     "wait_retry": lambda tx, id_, fence: executions.wait_retry(tx, id_, fence, 1),
     "finish": lambda tx, id_, fence: executions.finish(tx, id_, fence, ExecutionOutcome.AGENT_FAILED),
     "finish by a verdict": lambda tx, id_, fence: executions.finish(
@@ -370,16 +371,23 @@ async def test_what_did_not_arrive_is_due_again_and_keeps_its_slot(database: Dat
     assert await hand_over(database) == [execution_id]
 
 
-async def test_only_its_owner_hands_an_execution_back(database: Database) -> None:
+async def test_only_whoever_claimed_an_execution_last_hands_it_back(database: Database) -> None:
+    """Not the same worker either, if it has lost the execution to another step of its own meanwhile."""
     _, (execution_id,) = await make_queued(database, 1)
     await hand_over(database)
     async with database.begin() as tx:
-        await executions.claim(tx, execution_id, "a worker", LEASE)
-        await executions.hand_back(tx, execution_id, "another", 60)
+        late = await executions.claim(tx, execution_id, "a worker", LEASE)
+        await age(tx, execution_id, 1)
+    async with database.begin() as tx:
+        last = await executions.claim(tx, execution_id, "a worker", LEASE)
+        assert late is not None
+        assert last is not None
+        assert not await executions.hand_back(tx, execution_id, late.fence, 60)
         standing = await executions.standing(tx, execution_id)
         assert standing is not None
         assert not standing.handed_over
-        await executions.hand_back(tx, execution_id, "a worker", 60)
+        assert await executions.hand_back(tx, execution_id, last.fence, 60)
+        assert not await executions.keeping(tx, execution_id, last.fence)
         standing = await executions.standing(tx, execution_id)
         assert standing is not None
         assert standing.handed_over
