@@ -23,6 +23,7 @@ from websockets.protocol import State
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from starlette.types import Message
 
@@ -37,8 +38,20 @@ _FRAMING = frozenset({b"connection", b"transfer-encoding"})
 _FLEETING = frozenset(
     {_LENGTH, b"date", b"x-trace-id", b"etag", b"last-modified", b"location", b"retry-after", b"set-cookie"}
 )
+# Of these, those whose value is one word: nothing is wrong with a word.
+_PLAIN = frozenset({_LENGTH, b"x-trace-id"})
 # All answers of ours together have some fifty others.
 _MOST_KNOWN = 500
+
+
+class _Done:
+    """What to await where all is done."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+_DONE = _Done()
 
 
 class Cycle(RequestResponseCycle):
@@ -49,20 +62,23 @@ class Cycle(RequestResponseCycle):
 
     _head: Any = None
 
-    async def send(self, message: Any) -> None:
+    # No coroutine: mostly there is nothing to wait for.
+    def send(self, message: Any) -> Any:
         """Send the next part of the answer, or keep it."""
         head = self._head
         if head is not None:
             self._head = None
-            if self._sent_whole(head, message):
-                return
-            await super().send(head)
-        elif message["type"] == "http.response.start" and not self.response_started:
+            return _DONE if self._sent_whole(head, message) else self._sent_apart(head, message)
+        if message["type"] == "http.response.start" and not self.response_started:
             # As when it is sent: who answers before the body has come does not want it any more.
             self.waiting_for_100_continue = False
             self._head = message
-            return
-        await super().send(message)
+            return _DONE
+        return super().send(message)
+
+    async def _sent_apart(self, *messages: Any) -> None:
+        for message in messages:
+            await super().send(message)
 
     async def send_500_response(self) -> None:
         """Answer instead of an application that has failed."""
@@ -187,6 +203,8 @@ def _written(headers: tuple[Header, ...]) -> bytes | None:
 def _line(header: Header) -> bytes | None:
     """Write a header; None where it is for uvicorn to see to, or to refuse."""
     name, value = header
+    if name in _PLAIN and value.isalnum():
+        return b"%b: %b\r\n" % header
     if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value) or name in _FRAMING or name != name.lower():
         return None
     line = b"%b: %b\r\n" % header
