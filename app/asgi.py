@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app import plugins
@@ -129,13 +129,12 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
         partial(
             Door,
             rules=rules_of(settings, authentication),
-            straight={("POST", GRAPHQL): endpoint, ("GET", GRAPHQL): graphql},
+            straight={("POST", GRAPHQL): endpoint, ("GET", GRAPHQL): graphql, ("", GRAPHQL): endpoint},
             metrics=exposition.metrics,
         ),
         routes=[
             *_probes(health, exposition),
             Route(GRAPHQL, graphql),
-            WebSocketRoute(GRAPHQL, endpoint),
             *Rest.over(schema, services).routes(),
             *Login(reader, tokens, people).routes(),
             *pages.routes(),

@@ -289,7 +289,8 @@ class Rules:
 class Door:
     """What every request passes: it is named, traced, held to the rules, and counted when it is answered.
 
-    `straight` are applications by method and path: what is asked most is not looked for among the routes.
+    `straight` are applications by method and path: what is asked most is not looked for among the routes. A WebSocket
+    has no method: "".
     """
 
     app: ASGIApp
@@ -327,8 +328,7 @@ class Door:
             if refusal is None and passage.path not in NOT_IDENTIFIED:
                 refusal = await self._unknown(passage)
             if refusal is None:
-                if passage.is_http:
-                    app = self.straight.get((passage.head.method, passage.path), app)
+                app = self.straight.get((passage.head.method, passage.path), app)
                 receive = passage.raw_receive if passage.is_measured else passage.receive
                 await app(passage.scope, receive, passage.send)
             else:

@@ -159,7 +159,7 @@ class HttpProtocol(HttpToolsProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Give it to uvicorn as `ws`. A text that nothing has to be done to is written as the one frame that it is."""
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Any:
         """Send a message, as uvicorn does."""
         text = message.get("text")
         connection = self.conn
@@ -175,8 +175,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             )
         ):
             self.transport.write(text_frame(text))
-            return
-        await super().send(message)
+            return _DONE
+        return super().send(message)
 
 
 def text_frame(text: str) -> bytes:

@@ -9,14 +9,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import orjson
 from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
@@ -59,6 +59,8 @@ Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Vi
 """`Authorization` header (or what came under that key in connection_init) and cookies → who is asking, or None where
 neither says anything. Raises resolvers.errors.UnauthenticatedError for a token that is broken or expired."""
 
+T = TypeVar("T")
+
 TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
 # What one response answers.
 _ANSWERED = (Allowed.QUERY, Allowed.MUTATION)
@@ -78,7 +80,17 @@ class _Connection(Context):
     connection_params: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
+class _Socket(WebSocket):
+    """A WebSocket, and the server's own way of sending."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(scope, receive, send)
+        self.send_straight = send
+
+
 class _WebSocketAdapter(ASGIWebSocketAdapter):
+    ws: _Socket
+
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message. Raises WebSocketDisconnected, also where the server has closed by itself meanwhile."""
         try:
@@ -88,9 +100,12 @@ class _WebSocketAdapter(ASGIWebSocketAdapter):
 
     async def send_text(self, text: str) -> None:
         """Send a message that is written already. Raises WebSocketDisconnected, as above."""
+        # All that Starlette looks at before it sends a message. Servers say with an OSError that a client has gone.
+        is_open = self.ws.application_state is WebSocketState.CONNECTED
+        send = self.ws.send_straight if is_open else self.ws.send
         try:
-            await self.ws.send({"type": "websocket.send", "text": text})
-        except (WebSocketDisconnect, RuntimeError):
+            await send({"type": "websocket.send", "text": text})
+        except (WebSocketDisconnect, RuntimeError, OSError):
             raise WebSocketDisconnected from None
 
     async def close(self, code: int, reason: str) -> None:
@@ -130,6 +145,11 @@ def _frame_problem(message: Mapping[str, Any]) -> str | None:
         if not isinstance(inner.get(name), types):
             return f"{kind}: payload.{name} is missing or malformed"
     return None
+
+
+async def _in_span(executed: Awaitable[T], kind: str | None, name: str | None) -> T:
+    with operation_span(kind, name):
+        return await executed
 
 
 async def _once(result: Any) -> AsyncGenerator[Any]:
@@ -188,14 +208,12 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
             return
         await super().handle_subscribe(message)
 
-    async def run_operation(self, operation: Any) -> None:
+    def run_operation(self, operation: Any) -> Any:
         """Execute an operation; of a subscription only the beginning is a span, see its resolver."""
         found = cast("Schema", self.schema).find(operation.query, operation.operation_name)
         if found is None or found.type is OperationType.SUBSCRIPTION:
-            await super().run_operation(operation)
-            return
-        with operation_span(found.kind, operation.operation_name):
-            await super().run_operation(operation)
+            return super().run_operation(operation)
+        return _in_span(super().run_operation(operation), found.kind, operation.operation_name)
 
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
@@ -261,13 +279,8 @@ class _Events(SSETransport):
 # ------------------------------------------------------------------------------------------------------- endpoint
 
 
-async def _in_span(executed: Awaitable[ExecutionResult], kind: str | None, name: str | None) -> ExecutionResult:
-    with operation_span(kind, name):
-        return await executed
-
-
 class GraphQLEndpoint(GraphQL[Context, None]):
-    """An ASGI application for one path. Give it a `Route` and a `WebSocketRoute`.
+    """An ASGI application for one path: requests and WebSockets.
 
     HTTP is answered here: Strawberry's own is looser about bodies, media types and status codes than the
     specification, and than what may come from the internet.
@@ -303,7 +316,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a WebSocket for as long as it is open."""
         if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
+            await self.run(_Socket(scope, receive, send))
             return
         head = Head.of(scope)
         response: ASGIApp
