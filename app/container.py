@@ -30,13 +30,13 @@ from services.metrics import Metrics
 from services.plugins import PluginExecutor, PluginValidator
 from services.rates import MutationRates
 from services.redaction import Redaction
+from services.runners.cluster import Cluster
 from services.runners.in_process import InProcess
-from services.runners.temporal import Cluster, Temporal
 from services.sandbox import Sandbox
 from services.validators.checks import Checks
 from services.validators.http import HttpValidator
-from services.validators.openai import OpenAIJudge, openai_client
 from services.validators.openai_prices import Price
+from services.validators.undecided import Unconfigured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from services.agents import Secrets
     from services.plugins import Installed
     from services.ports import Executor, Validator
+    from services.runners.temporal import Temporal
 
 
 __all__ = ["Cluster", "Container", "Wiring", "open_container"]
@@ -143,19 +144,7 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         if isinstance(bus, PostgresBus):
             await stack.enter_async_context(bus.run(database))
         sandbox = await stack.enter_async_context(Sandbox(2, expression_characters=wiring.inputs.expression_characters))
-        client = None
-        if wiring.openai_api_key:
-            client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
-            stack.push_async_callback(client.close)
-        validators: dict[str, Validator] = {
-            "openai": OpenAIJudge(
-                client,
-                wiring.openai_model,
-                timeout_seconds=wiring.openai_timeout_seconds,
-                max_calls=wiring.judge_calls,
-                price=None if wiring.openai_price is None else Price(*wiring.openai_price),
-            )
-        }
+        validators: dict[str, Validator] = {"openai": _openai(wiring, stack)}
         if (http := wiring.http_validator) is not None:
             # Not where agents may live: what an operator runs beside this service is not for them to call.
             validators["http"] = HttpValidator(
@@ -261,7 +250,30 @@ async def _ended(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
+# What not every service has is imported where it is made: the libraries of these two take as long as all the rest.
+
+
+def _openai(wiring: Wiring, stack: AsyncExitStack) -> Validator:
+    """Make the validator "openai", which asks nobody without a key. Raises ValueError for a key that is none."""
+    if not wiring.openai_api_key:
+        return Unconfigured()
+    from services.validators.openai import OpenAIJudge, openai_client  # noqa: PLC0415 - as above
+
+    client = openai_client(wiring.openai_api_key, wiring.openai_base_url, wiring.openai_timeout_seconds)
+    stack.push_async_callback(client.close)
+    return OpenAIJudge(
+        client,
+        wiring.openai_model,
+        timeout_seconds=wiring.openai_timeout_seconds,
+        max_calls=wiring.judge_calls,
+        price=None if wiring.openai_price is None else Price(*wiring.openai_price),
+    )
+
+
 def _temporal(wiring: Wiring, cluster: Cluster, database: Database, in_process: InProcess) -> Temporal:
+    """Make the runner of Temporal's executions."""
+    from services.runners.temporal import Temporal  # noqa: PLC0415 - as above
+
     return Temporal(
         database,
         cluster,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from db.session import Database
     from services.executions.steps import Steps
+    from services.runners.cluster import Cluster
     from services.runners.in_process import InProcess
 
 log = logging.getLogger(__name__)
@@ -59,17 +60,6 @@ _NO_ROOM_SECONDS = 5.0
 _BEAT_SECONDS = 5.0
 # A worker that died while it kept a workflow in memory is waited for this long; Temporal's own 10 s delay a take-over.
 _STICKY_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where Temporal is."""
-
-    address: str = "127.0.0.1:7233"
-    namespace: str = "default"
-    task_queue: str = "signoff"
-    identity: str | None = None
-    """How Temporal's lists call this process; else by process and machine."""
 
 
 @dataclass

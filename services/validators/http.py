@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from services.guarded_http import CallError, GuardedHttp, Reach
 from services.large_values import LARGE_BYTES, beside_the_loop, is_large
-from services.ports import Finding, Reply, Report, ValidatorError, ValidatorTroubleKind, Verdict
+from services.ports import Reply, Report, ValidatorError, ValidatorTroubleKind
 from services.redaction import Credentials
 from services.signing import UnusableSecretError, signed
 from services.strict_json import InvalidJsonError, canonical, parse
 from services.trace import current_trace_id, traceparent
 from services.validators import judgement, votes
 from services.validators.judgement import Judgement, NoJudgementError
+from services.validators.undecided import undecided
 
 if TYPE_CHECKING:
     from services.guard import Guard
@@ -215,13 +216,11 @@ def _count(value: JsonValue) -> int | None:
 
 
 def _too_large(submission: Submission) -> Report:
-    rationale = "The validator says that the job and its answer are larger than what it can look at."
-    return Report(
-        tuple(
-            Finding(criterion.id, Verdict.UNSURE, rationale, (), HttpValidator.name)
-            for criterion in submission.criteria
-        ),
-        advice="Ask for a shorter answer, or have the validator take larger requests (HTTP status 413).",
+    return undecided(
+        submission,
+        HttpValidator.name,
+        "The validator says that the job and its answer are larger than what it can look at.",
+        "Ask for a shorter answer, or have the validator take larger requests (HTTP status 413).",
     )
 
 

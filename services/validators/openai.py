@@ -14,7 +14,7 @@ import httpx
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
 from services.evidence import Quotable
-from services.ports import Finding, Reply, Report, ValidatorError, ValidatorTroubleKind, Verdict
+from services.ports import Reply, Report, ValidatorError, ValidatorTroubleKind
 from services.strict_json import InvalidJsonError, parse
 from services.validators import judgement, tripwire
 from services.validators.judgement import Judgement, NoJudgementError
@@ -27,6 +27,7 @@ from services.validators.openai_trouble import (
     status_trouble,
     trouble,
 )
+from services.validators.undecided import undecided
 from services.validators.votes import Ballot
 
 if TYPE_CHECKING:
@@ -112,14 +113,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class OpenAIJudge:
-    """Has a model judge what code cannot. Without a client (no API key) it asks nobody and is unsure.
+    """Has a model judge what code cannot.
 
     `timeout_seconds` bounds a whole call, `max_calls` a whole validation. A document of more than
     `max_submission_chars` is not sent: at four characters a token the default nearly fills 128,000 tokens, the
     smallest context of today's models.
     """
 
-    client: AsyncOpenAI | None = field(repr=False)
+    client: AsyncOpenAI = field(repr=False)
     model: str
     _: KW_ONLY
     timeout_seconds: float = 120.0
@@ -134,25 +135,12 @@ class OpenAIJudge:
         """Decide every criterion: mostly in one call, in a few where that may help. Raises ValidatorError."""
         if not submission.criteria:
             return Report(())
-        if self.client is None:
-            return undecided(
-                submission,
-                "No validator is configured that could judge this.",
-                "Set OPENAI_API_KEY and validate again, or give the criteria an expression or a JSON Schema.",
-            )
         if len(judgement.document(submission, judgement.nonce(submission.seed, 1))) > self.max_submission_chars:
             return too_large(submission)
-        return await _Validation(self, self.client, submission, ask).report()
-
-    @property
-    def can_judge(self) -> bool:
-        """Whether there is anybody to ask."""
-        return self.client is not None
+        return await _Validation(self, submission, ask).report()
 
     def worst_case_usd(self, criteria: int) -> float | None:
         """The most that one validation may cost: every call as large as may be, and all but the first cut off."""
-        if self.client is None:
-            return 0.0
         settings = _Settings.fitting(self.model, criteria)
         written = len(judgement.RULES) + self.max_submission_chars + len(judgement.REMINDER) + len(judgement.WARNING)
         prompt = written // _LEAST_CHARACTERS_PER_TOKEN
@@ -166,19 +154,10 @@ class OpenAIJudge:
         return total
 
 
-def undecided(submission: Submission, rationale: str, advice: str) -> Report:
-    """Report that nothing could be judged, and what a person can do about it."""
-    return Report(
-        tuple(
-            Finding(criterion.id, Verdict.UNSURE, rationale, (), OpenAIJudge.name) for criterion in submission.criteria
-        ),
-        advice=advice,
-    )
-
-
 def too_large(submission: Submission) -> Report:
     return undecided(
         submission,
+        OpenAIJudge.name,
         "The job and its answer together are larger than what the model can read at once.",
         "Ask for a shorter answer, or set SIGNOFF_OPENAI_MODEL to a model with a larger context.",
     )
@@ -228,9 +207,8 @@ class _TooLargeError(Exception):
 class _Validation:
     """One validation: as many votes as may help, each in as many calls as it takes."""
 
-    def __init__(self, judge: OpenAIJudge, client: AsyncOpenAI, submission: Submission, ask: Ask) -> None:
+    def __init__(self, judge: OpenAIJudge, submission: Submission, ask: Ask) -> None:
         self._judge = judge
-        self._client = client
         self._submission = submission
         self._ask = ask
         settings = _Settings.fitting(judge.model, len(submission.criteria))
@@ -289,7 +267,6 @@ class _Validation:
             self._call += 1
             exchange = _Exchange(
                 self._judge,
-                self._client,
                 self._submission,
                 self._call,
                 self._settings,
@@ -336,7 +313,6 @@ class _Exchange:
     def __init__(
         self,
         judge: OpenAIJudge,
-        client: AsyncOpenAI,
         submission: Submission,
         call: int,
         settings: _Settings,
@@ -345,7 +321,6 @@ class _Exchange:
         is_suspect: bool,
     ) -> None:
         self._judge = judge
-        self._client = client
         self._criteria = criteria
         self._nonce = judgement.nonce(submission.seed, call)
         self._request_id: str | None = None
@@ -389,7 +364,7 @@ class _Exchange:
         try:
             # The client's own time-out starts anew with every byte, and so never ends a dripping response.
             async with asyncio.timeout(self._judge.timeout_seconds):
-                response = await self._client.chat.completions.with_raw_response.create(**self.body)
+                response = await self._judge.client.chat.completions.with_raw_response.create(**self.body)
         # Nothing is chained: what the service or the client says may repeat the key.
         except TimeoutError:
             raise trouble("timeout", self.at_worst()) from None
@@ -413,7 +388,7 @@ class _Exchange:
         except InvalidJsonError:
             text = content[: 4 * _TEXT_CHARACTERS].decode(errors="replace")[:_TEXT_CHARACTERS]
             payload = {"text": text.replace("\0", "\N{REPLACEMENT CHARACTER}")}
-        payload = _redacted(payload, self._client.api_key)
+        payload = _redacted(payload, self._judge.client.api_key)
         usage = _member(payload, "usage")
         prompt_tokens = _count(_member(usage, "prompt_tokens"))
         completion_tokens = _count(_member(usage, "completion_tokens"))

@@ -58,6 +58,7 @@ def test_a_token_is_alone_on_the_last_line(tmp_path: Path) -> None:
     ("arguments", "variables", "status", "says"),
     [
         (("serve",), {"SIGNOFF_LEASE_SECONDS": "soon"}, 2, "SIGNOFF_LEASE_SECONDS: "),
+        (("serve",), {"OPENAI_API_KEY": "sk-with\nline"}, 2, "OPENAI_API_KEY: "),
         (("serve", "--host", "0.0.0.0"), {}, 2, "SIGNOFF_SECRET_KEY: needed"),  # noqa: S104
         (("worker",), {"SIGNOFF_RUNNER": "threads"}, 2, "'in_process' or 'temporal'"),
         (("migrate",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db"}, 1, "unable to open database"),
@@ -195,6 +196,41 @@ async def called(agent: ScriptedAgent) -> None:
     async with asyncio.timeout(20):
         while not agent.requests:  # noqa: ASYNC110 - it is a list that grows
             await asyncio.sleep(0.02)
+
+
+# Starts a service, and tells which of the libraries it has loaded that not every one needs.
+LOADED = """
+import asyncio, sys
+from app.asgi import create_app
+from app.settings import load
+
+async def start():
+    app = create_app(load())
+    async with app.router.lifespan_context(app):
+        print(*sorted({"openai", "temporalio"} & sys.modules.keys()))
+
+asyncio.run(start())
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "loaded"),
+    [
+        ({}, ""),
+        ({"OPENAI_API_KEY": "sk-of-the-tests"}, "openai"),
+        ({"SIGNOFF_RUNNER": "temporal", "SIGNOFF_TEMPORAL_ADDRESS": "127.0.0.1:9"}, "temporalio"),
+    ],
+)
+def test_what_is_not_chosen_is_not_loaded_and_what_is_before_the_first_request(
+    tmp_path: Path, variables: Mapping[str, str], loaded: str
+) -> None:
+    command = [sys.executable, "-c", LOADED]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(**variables), capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == loaded
 
 
 def test_sigterm_ends_an_idle_server_at_once_and_with_0(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from app.container import Wiring, open_container
 from db.records import Agent, Execution, ExecutionOutcome, ExecutionState, Job, JobStatus, JsonValue
 from services.executions.validation import RetryPolicy
 from services.ports import AgentRequest, Delivery, ValidatorError, ValidatorTroubleKind, Verdict
-from services.runners.temporal import Cluster
+from services.runners.cluster import Cluster
 from tests.agents import LOOPBACK
 from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import ADMIN, CLIENT, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets

@@ -37,6 +37,7 @@ from services.validators import judgement
 from services.validators.openai import OpenAIJudge, openai_client
 from services.validators.openai_prices import Price, cost_usd, price_of
 from services.validators.openai_trouble import ASKED_IN_ALL, FAILURES, retry_after_seconds
+from services.validators.undecided import Unconfigured
 from tests.asks import RecordingAsk
 from tests.judge_server import JudgeServer, Rules, Step, judge_server
 
@@ -329,7 +330,7 @@ def test_nonces_differ_by_seed_and_by_call() -> None:
 async def test_without_a_key_nobody_is_asked_and_nothing_is_sure() -> None:
     ask = RecordingAsk()
 
-    report = await OpenAIJudge(None, MODEL).validate(submission(), ask)
+    report = await Unconfigured().validate(submission(), ask)
 
     assert ask.calls == []
     assert verdicts(report) == [Verdict.UNSURE, Verdict.UNSURE]
@@ -1199,7 +1200,7 @@ def test_what_a_validation_may_cost_is_known_beforehand_where_the_price_is(judge
     assert many is not None
     assert 0.05 < one < many
     assert judge(model="llama-4").worst_case_usd(1) is None
-    assert OpenAIJudge(None, MODEL).worst_case_usd(1) == 0.0
+    assert Unconfigured().worst_case_usd(1) == 0.0
 
 
 # ------------------------------------------------------------------------------------------- over real HTTP

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from app.container import Wiring, open_container
 from services.executions.requests import Execute
 from services.ports import ValidatorError, ValidatorTroubleKind, Verdict
-from services.runners.temporal import Cluster
+from services.runners.cluster import Cluster
 from tests.agents import LOOPBACK
 from tests.databases import PostgreSQL, postgresql_server, scratch_directory
 from tests.fakes import FakeExecutor, FakeValidator

@@ -14,7 +14,7 @@ from db import executions as execution_rows
 from db.records import Execution, ExecutionOutcome, ExecutionState, JsonValue
 from services.ports import AgentRequest, Delivery
 from services.runners import temporal as runner
-from services.runners.temporal import Cluster
+from services.runners.cluster import Cluster
 from tests.agents import LOOPBACK
 from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import ADMIN, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets
