@@ -70,7 +70,13 @@ class Leases:
         return Lease(claimed_at + self.seconds * (1 - _MARGIN))
 
     def hold(self, claim: Claim, lease: Lease, task: asyncio.Task[object]) -> None:
-        """Renew the claim's lease from now on, and cancel the task once it is lost."""
+        """Renew the claim's lease from now on, and cancel the task once it is lost.
+
+        To another task of this very owner too: a process that was late with its leases may have claimed it anew.
+        """
+        lost = self._held.get(claim.execution_id)
+        if lost is not None:
+            lost.task.cancel()
         self._held[claim.execution_id] = Held(lease, task)
 
     def drop(self, execution_id: str, task: asyncio.Task[object] | None) -> None:
