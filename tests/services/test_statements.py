@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 from db.records import JobStatus
 from db.session import Database, Transaction, is_postgresql
 from services.inputs import CriterionDraft
+from services.ports import Ask, Report, Submission, ValidatorError, ValidatorTroubleKind, Verdict
 from tests.crash.failpoints import opener
 from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import IS_OK, NEEDS_JUDGEMENT, OpenHouse
@@ -127,3 +128,30 @@ async def test_an_execution_costs_so_many_round_trips_and_transactions(
     assert dict(counted.trips) == {name: both[kind] for name, both in costs.items()}
     assert counted.transactions == Counter(list(costs))
     assert reads <= MOST_READS
+
+
+class Persistent(FakeValidator):
+    """Asks once more where its first call brings nothing."""
+
+    async def validate(self, submission: Submission, ask: Ask) -> Report:
+        try:
+            return await super().validate(submission, ask)
+        except ValidatorError:
+            return await super().validate(submission, ask)
+
+
+async def test_what_a_validator_has_failed_with_costs_no_transaction_of_its_own(
+    open_house: OpenHouse, counted: Counted
+) -> None:
+    validator = Persistent(ValidatorError(ValidatorTroubleKind.INVALID, "No judgement."), Verdict.PASS)
+    fields = {"extra_executors": [("fake", FakeExecutor())], "validator": validator, "lease_seconds": 60}
+    async with open_house(**fields) as house:
+        job = await house.job(await house.agent("http://127.0.0.1:9/", executor="fake"), NEEDS_JUDGEMENT)
+        counted.on = True
+        result = await house.execute(job)
+        counted.on = False
+        assert result.job is not None
+        assert result.job.status is JobStatus.COMPLETED
+
+    of_judging = {name: times for name, times in counted.transactions.items() if name.startswith(("_Asking", "Valid"))}
+    assert of_judging == {"_Asking._log_request": 2, "Validating._settle": 1}
