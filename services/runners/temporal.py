@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ _RPC_SECONDS = 5.0
 _PROBE_SECONDS = 5.0
 # An execution whose agent has no room, although it had some when it was handed over: rare, and nothing rings.
 _NO_ROOM_SECONDS = 5.0
+# What a worker that stops is still given is another one's; it may take a moment until nothing comes any more.
+_ELSEWHERE_SECONDS = 1.0
 # How soon a worker hears of a cancellation; each beat of each activity is a call.
 _BEAT_SECONDS = 5.0
 # A worker that died while it kept a workflow in memory is waited for this long; Temporal's own 10 s delay a take-over.
@@ -327,6 +329,9 @@ class Temporal:
         A cancellation cuts the step short, but neither the claim nor the handing back: in between, an execution is
         nobody's until its lease expires.
         """
+        if self._stopping:
+            then = await self._then(execution_id)
+            return replace(then, wait_seconds=max(then.wait_seconds, _ELSEWHERE_SECONDS))
         beating = asyncio.create_task(_beat(min(_BEAT_SECONDS, self.lease_seconds / 3)))
         try:
             claiming = asyncio.create_task(self._claim(execution_id))

@@ -15,6 +15,7 @@ from db.records import Execution, ExecutionOutcome, ExecutionState, JsonValue
 from services.ports import AgentRequest, Delivery
 from services.runners import temporal as runner
 from services.runners.cluster import Cluster
+from services.runners.temporal_workflow import CALL_AGENT
 from tests.agents import LOOPBACK
 from tests.fakes import FakeExecutor, FakeValidator
 from tests.services.conftest import ADMIN, NEEDS_JUDGEMENT, QUICK_RETRIES, House, PlainSecrets
@@ -124,6 +125,20 @@ async def test_a_worker_that_stops_finishes_what_it_claims_or_hands_back(
         assert await accepted(other, execution, 20)
         assert len(executor.deliveries) == 1
         assert await other.violations() == []
+
+
+async def test_a_worker_that_stops_begins_no_step(open_house: OpenHouse, executor: FakeExecutor) -> None:
+    async with open_house(is_worker=False) as house:
+        execution = await started(house)
+        temporal = house.container.temporal
+        assert temporal is not None
+        temporal.stop_accepting()
+        then = await temporal.call_agent(execution.id)
+        assert then.step == CALL_AGENT
+        assert then.wait_seconds > 0
+        assert executor.deliveries == []
+    async with open_house() as other:
+        assert await accepted(other, execution)
 
 
 async def test_a_worker_stops_in_time_though_temporal_has_lost_sight_of_its_step(
