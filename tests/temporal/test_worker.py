@@ -23,7 +23,7 @@ from tests.temporal_server import TemporalServer
 
 URL = "http://127.0.0.1:9/"
 # Also how long Temporal waits for a heartbeat.
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 3.0
 OpenHouse = Callable[..., AbstractAsyncContextManager[House]]
 
 
@@ -92,7 +92,7 @@ async def test_a_worker_is_alive_and_keeps_its_lease_also_between_the_steps(
         monkeypatch.setattr(execution_rows, name, held)
         execution = await started(house)
         await asyncio.wait_for(held.has_come.wait(), 20)
-        await asyncio.sleep(3 * LEASE_SECONDS)
+        await asyncio.sleep(2 * LEASE_SECONDS)
         assert held.calls == 1
         held.may_go_on.set()
         assert await accepted(house, execution)
