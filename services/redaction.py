@@ -47,25 +47,24 @@ class Redaction:
 
     def __call__(self, value: JsonValue) -> JsonValue:
         """Return the value with every credential blanked."""
-        # Large values have a million parts, most of them plain and their names the same ones again and again.
-        known: dict[str, bool] = {}
+        return self._walk(value, {})
 
-        def walk(value: JsonValue) -> JsonValue:
-            if isinstance(value, dict):
-                members: dict[str, JsonValue] = {}
-                for name, item in value.items():
-                    if name not in known:
-                        known[name] = self.is_telling(name)
-                    if known[name] and item is not None:
-                        members[name] = REDACTED
-                    else:
-                        members[name] = item if type(item) in _PLAIN else walk(item)
-                return members
-            if isinstance(value, list | tuple):
-                return [item if type(item) in _PLAIN else walk(item) for item in value]
-            return walk(dict(value)) if isinstance(value, Mapping) else value
-
-        return walk(value)
+    # No function within a function: one that calls itself is garbage that only a search for cycles finds.
+    def _walk(self, value: JsonValue, known: dict[str, bool]) -> JsonValue:
+        """The same, with what is known of names: large values have the same ones again and again."""
+        if isinstance(value, dict):
+            members: dict[str, JsonValue] = {}
+            for name, item in value.items():
+                if name not in known:
+                    known[name] = self.is_telling(name)
+                if known[name] and item is not None:
+                    members[name] = REDACTED
+                else:
+                    members[name] = item if type(item) in _PLAIN else self._walk(item, known)
+            return members
+        if isinstance(value, list | tuple):
+            return [item if type(item) in _PLAIN else self._walk(item, known) for item in value]
+        return self._walk(dict(value), known) if isinstance(value, Mapping) else value
 
     def is_telling(self, name: str) -> bool:
         """Whether what stands under this name is a credential."""
