@@ -58,8 +58,8 @@ PLACE = Parts(OLDEST_FIRST.names)
 REQUESTS = (JobLogType.AGENT_REQUEST, JobLogType.VALIDATOR_REQUEST)
 
 
-def appending(log_id: str, job_id: str, entry: LogEntry) -> Link:
-    """A link of a chain: append one entry.
+def appending(log_id: str, job_id: str, entry: LogEntry, **bounded: Any) -> Link:
+    """A link of a chain: append one entry, with some columns `bounded` in place of what it says.
 
     The chain begins with the job's lock, or the transaction holds it (`jobs.lock`) or has created the job.
     """
@@ -82,6 +82,7 @@ def appending(log_id: str, job_id: str, entry: LogEntry) -> Link:
         "trace_id": entry.trace_id,
         "answers": entry.answers,
         **rows.actor_columns("actor", entry.actor),
+        **bounded,
     }
 
     def build(place: Place) -> Insert:

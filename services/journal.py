@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from db import logs
 from db.chains import chained
-from db.records import LogEntry, PayloadState
+from db.records import PayloadState
 from services import ids
 from services.large_values import beside_the_loop, is_large
 from services.strict_json import canonical
 
 if TYPE_CHECKING:
     from db.chains import Link
-    from db.records import Job
+    from db.records import Job, LogEntry
     from db.session import Transaction
     from services.redaction import Redaction
 
@@ -42,19 +42,25 @@ class Journal:
         log_id = ids.new_id(ids.LOG)
         large = is_large(entry.payload)
         bounded = await beside_the_loop(self._bounded, entry) if large else self._bounded(entry)
-        return log_id, logs.appending(log_id, job_id, bounded)
+        return log_id, logs.appending(log_id, job_id, entry, **bounded)
 
-    def _bounded(self, entry: LogEntry) -> LogEntry:
+    def _bounded(self, entry: LogEntry) -> dict[str, Any]:
+        """What is stored in place of what the entry says."""
         # A plug-in's error may say anything; what no database would keep must not lose the entry.
         message = entry.message.encode(errors="replace").decode().replace("\x00", "\ufffd")
         if len(message) > MESSAGE_CHARACTERS:
             message = message[: MESSAGE_CHARACTERS - 1] + "…"
         if entry.payload is None:
-            return replace(entry, message=message)
+            return {"message": message}
         payload = self.redact(entry.payload)
         text = canonical(payload)
         size = len(text.encode())
         if size <= self.payload_limit:
-            return replace(entry, message=message, payload=payload, payload_bytes=size)
+            return {"message": message, "payload": payload, "payload_bytes": size}
         rest = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "head": text[:HEAD_CHARACTERS]}
-        return replace(entry, message=message, payload=rest, payload_bytes=size, payload_state=PayloadState.TRUNCATED)
+        return {
+            "message": message,
+            "payload": rest,
+            "payload_bytes": size,
+            "payload_state": PayloadState.TRUNCATED,
+        }
