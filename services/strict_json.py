@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -96,13 +97,12 @@ def check(value: object) -> JsonValue:
 
 def canonical(value: JsonValue) -> str:
     """Write a checked value as text: compact, keys in their order, characters as they are."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return _AS_IT_IS.encode(value)
 
 
 def digest(value: JsonValue) -> str:
     """Hash a checked value (SHA-256, hexadecimal). The order of keys does not matter; 1 and 1.0 differ."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_IN_ORDER.encode(value).encode()).hexdigest()
 
 
 def _plain(value: object) -> object:
@@ -110,6 +110,11 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, object]", value))
     return list(cast("tuple[object, ...]", value))
+
+
+# Made once: json.dumps makes one for each text.
+_compact = partial(json.JSONEncoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+_AS_IT_IS, _IN_ORDER = _compact(), _compact(sort_keys=True)
 
 
 # ---------------------------------------------------------------------------------------------------- parsing
