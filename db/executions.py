@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
     from db.records import (
         Actor,
+        Agent,
         JsonValue,
         Page,
         PageOf,
@@ -120,6 +121,7 @@ async def create(
     runner: str,
     pinned_job: PinnedJob,
     pinned_agent: PinnedAgent,
+    callee: Agent | None,
     previous_execution_id: str | None,
     idempotency_key: str,
     validation_seed: str,
@@ -199,6 +201,7 @@ async def create(
         cost_usd=None,
         earlier_cost_usd=None,
         trace_id=trace_id,
+        callee=callee,
         **_NOT_BEGUN,
     )
     return made, others

@@ -410,6 +410,8 @@ class Run:
     cost_usd: float | None
     earlier_cost_usd: float | None
     trace_id: str | None
+    callee: Agent | None = field(default=None, repr=False)
+    """Its agent as it was when the execution was made, where that was here and just now: it may have changed since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,6 +281,7 @@ class Executions:
             runner=self.runner.name,
             pinned_job=pin_job(job),
             pinned_agent=pin_agent(agent),
+            callee=agent,
             previous_execution_id=previous_id,
             idempotency_key=idempotency_key,
             validation_seed=secrets.token_hex(16),

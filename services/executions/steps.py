@@ -52,7 +52,7 @@ from services.strict_json import InvalidJsonError, check, digest, parse
 from services.trace import SpanKind, current_trace_id, current_work, failed, span, traceparent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from db.records import Agent, Job, PinnedAgent, PinnedJob, Run
     from db.session import Database, Transaction
@@ -75,14 +75,6 @@ LARGEST_TAKEOVERS = 5
 
 class ExecutorFaultError(InputInvalidError):
     """An executor could not build a request although nothing is said to be wrong with the job's data."""
-
-
-class _NotToBeCalledError(Exception):
-    """The agent cannot be called, which ends the execution."""
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.message)
-        self.ending = ending
 
 
 @dataclass(frozen=True)
@@ -271,7 +263,7 @@ class Steps:
     async def _log_request(
         self, claim: Claim, run: Run, request: AgentRequest, request_digest: str, attempt: int
     ) -> tuple[str, _Secrets] | None:
-        """Commit the request entry before anything is sent; None where the agent was disabled meanwhile."""
+        """Commit the request entry before anything is sent; None where the agent cannot be called any more."""
         log_id, logging_it = await self.journal.appending(
             run.execution.job_id,
             LogEntry(
@@ -294,37 +286,48 @@ class Steps:
             request_digest=request_digest,
             then=(logging_it,),
         )
-        try:
-            async with self.database.read() as tx:
-                agent, secrets = await self._callable(tx, run)
+        agent = run.callee or await self._agent(run)
+        secrets = None if agent is None else self._readable(agent)
+        if agent is not None and secrets is not None:
             # One statement, that waits for no job's lock: what it sees of the agent would be as old as the wait.
             at_once = job_rows.locking(run.execution.job_id, reads=False, waits=False)
             async with self.database.begin(single=True) as tx:
                 if await sending(tx, first=(at_once, agent_rows.still(agent))):
                     return log_id, secrets
-            # Somebody has the job, or the agent was changed, or the execution is lost.
-            async with self.database.begin() as tx:
-                await lock_job(tx, run)
-                _, secrets = await self._callable(tx, run)
-                if not await sending(tx):
-                    raise LostError
-        except _NotToBeCalledError as error:
-            await self._settle(run, error.ending)
-            return None
-        return log_id, secrets
+        # Somebody has the job, or the agent was changed or cannot be called, or the execution is lost.
+        secrets = await self._request_in_turn(run, sending)
+        return None if secrets is None else (log_id, secrets)
 
-    async def _callable(self, tx: Transaction, run: Run) -> tuple[Agent, _Secrets]:
-        """The agent as it is now, and its credentials. Raises _NotToBeCalledError."""
-        agent = await agent_rows.get(tx, run.agent.id)
-        if agent is None or not agent.enabled:
-            message = f"The agent {run.agent.name!r} was disabled before it was called."
-            raise _NotToBeCalledError(ended(ExecutionOutcome.AGENT_FAILED, message, code="agent_disabled"))
+    async def _request_in_turn(self, run: Run, sending: Callable[[Transaction], Awaitable[bool]]) -> _Secrets | None:
+        """Wait for the job, see whether its agent may be called, and log the request; None where it may not."""
+        async with self.database.begin() as tx:
+            job = await lock_job(tx, run)
+            agent = await agent_rows.get(tx, run.agent.id)
+            if agent is None or not agent.enabled:
+                message = f"The agent {run.agent.name!r} was disabled before it was called."
+                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="agent_disabled")
+                await self._settle_in(tx, job, run, ending)
+                return None
+            secrets = self._readable(agent)
+            if secrets is None:
+                message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
+                ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
+                await self._settle_in(tx, job, run, ending)
+                return None
+            if not await sending(tx):
+                raise LostError
+        return secrets
+
+    async def _agent(self, run: Run) -> Agent | None:
+        async with self.database.read() as tx:
+            return await agent_rows.get(tx, run.agent.id)
+
+    def _readable(self, agent: Agent) -> _Secrets | None:
+        """The agent's credentials; None where the present one cannot be read."""
         try:
-            return agent, _secrets_of(agent, self.secrets)
-        except ValueError as error:
-            message = f"The credential of the agent {agent.name!r} cannot be read: an admin must set it again."
-            ending = ended(ExecutionOutcome.AGENT_FAILED, message, code="secret_unreadable")
-            raise _NotToBeCalledError(ending) from error
+            return _secrets_of(agent, self.secrets)
+        except ValueError:
+            return None
 
     async def _keep(self, claim: Claim, run: Run, response: _Response, answer: AgentAnswer) -> Run | None:
         """Keep a complete answer; one that breaks the output schema ends the execution in the same commit.

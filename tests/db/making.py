@@ -72,6 +72,7 @@ async def make_execution(
         trace_id=None,
         runner=runner,
         pinned_job=PinnedJob(job.id, job.title, job.description, job.input, job.acceptance_criteria),
+        callee=None,
         pinned_agent=PinnedAgent(
             agent.id, agent.name, agent.executor, agent.endpoint_url, None, None, None, 10.0, False
         ),

@@ -257,6 +257,23 @@ async def test_a_request_that_waits_for_who_has_the_job_is_of_what_it_then_finds
         assert await house.violations() == []
 
 
+@pytest.mark.parametrize(("meanwhile", "sent"), [(disable, []), (change_secret, ["another"])])
+async def test_an_agent_that_was_changed_since_the_execution_was_made_is_called_as_it_is(
+    meanwhile: Meanwhile, sent: list[str], open_house: OpenHouse
+) -> None:
+    executor = Preparing()
+    async with open_house(extra_executors=[("fake", executor)]) as house:
+        job = await house.job(await house.agent(URL, executor="fake", secret="one"))
+        pressing = asyncio.create_task(house.execute(job))
+        await executor.prepares.wait()
+        async with house.container.database.begin() as tx:
+            await meanwhile(house, tx, job)
+        executor.goes_on.set()
+        await pressing
+        assert [delivery.secret for _, delivery in executor.deliveries] == sent
+        assert await house.violations() == []
+
+
 async def test_a_commit_that_fails_keeps_no_room(open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_house() as house, ScriptedAgent() as scripted:
         job = await house.job(await house.agent(scripted.url))

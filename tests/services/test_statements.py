@@ -57,8 +57,8 @@ BOTH: Costs = {
     # What was kept is dropped.
     "Validating._settle": (7, 1),
 }
-# The agent; execution and job for whoever waits in the end; the process looks for work twice, and may once more.
-MOST_READS = 5
+# Execution and job for whoever waits in the end; the process looks for work twice, and may once more.
+MOST_READS = 4
 
 
 class Counted:
