@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
@@ -26,6 +26,8 @@ _CALL_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _EXECUTION_SECONDS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 _REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300)
 _LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+M = TypeVar("M", Counter, Histogram)
 
 
 class _Answers(Collector):
@@ -57,14 +59,31 @@ class _Answers(Collector):
         yield family
 
 
+class _Labelled(Generic[M]):
+    """A metric with labels that keeps what it has for each: the library checks and joins them anew each time."""
+
+    def __init__(self, metric: M) -> None:
+        self._metric: M = metric
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *labels: str) -> M:
+        """The metric with these labels."""
+        known = self._known.get(labels)
+        if known is None:
+            known = self._known[labels] = self._metric.labels(*labels)
+        return known
+
+
 class Metrics:
     """The instruments of one process, on a registry of its own."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         # What ends.
-        self._finished = Counter(
-            "signoff_executions_finished", "Executions that ended here, by outcome.", ["outcome"], registry=registry
+        self._finished = _Labelled(
+            Counter(
+                "signoff_executions_finished", "Executions that ended here, by outcome.", ["outcome"], registry=registry
+            )
         )
         self._execution_seconds = Histogram(
             "signoff_execution_seconds",
@@ -95,25 +114,31 @@ class Metrics:
             "signoff_dropped_answers", "Answers of agents that came after their execution had ended.", registry=registry
         )
         # Agents and validators.
-        self._agent_calls = Histogram(
-            "signoff_agent_call_seconds",
-            "Calls of agents, by what came of them.",
-            ["outcome"],
-            buckets=_CALL_SECONDS,
-            registry=registry,
+        self._agent_calls = _Labelled(
+            Histogram(
+                "signoff_agent_call_seconds",
+                "Calls of agents, by what came of them.",
+                ["outcome"],
+                buckets=_CALL_SECONDS,
+                registry=registry,
+            )
         )
-        self._validator_calls = Histogram(
-            "signoff_validator_call_seconds",
-            "Calls of validators, by what came of them.",
-            ["validator", "outcome"],
-            buckets=_CALL_SECONDS,
-            registry=registry,
+        self._validator_calls = _Labelled(
+            Histogram(
+                "signoff_validator_call_seconds",
+                "Calls of validators, by what came of them.",
+                ["validator", "outcome"],
+                buckets=_CALL_SECONDS,
+                registry=registry,
+            )
         )
-        self._tokens = Counter(
-            "signoff_validator_tokens", "Tokens that validators used.", ["validator", "kind"], registry=registry
+        self._tokens = _Labelled(
+            Counter(
+                "signoff_validator_tokens", "Tokens that validators used.", ["validator", "kind"], registry=registry
+            )
         )
-        self._cost = Counter(
-            "signoff_validator_cost_usd", "US dollars that validators cost.", ["validator"], registry=registry
+        self._cost = _Labelled(
+            Counter("signoff_validator_cost_usd", "US dollars that validators cost.", ["validator"], registry=registry)
         )
         self.validator_problem = Gauge(
             "signoff_validator_problem", "1 while an operator must mend something for the validator.", registry=registry
@@ -156,25 +181,25 @@ class Metrics:
 
     def finished(self, outcome: ExecutionOutcome, seconds: float) -> None:
         """An execution has ended, so long after Execute."""
-        self._finished.labels(outcome.value).inc()
+        self._finished(outcome.value).inc()
         self._execution_seconds.observe(max(0.0, seconds))
 
     def agent_called(self, trouble: AgentTroubleKind | None, seconds: float) -> None:
         """An agent was called; None where it answered."""
-        self._agent_calls.labels("ok" if trouble is None else trouble.value).observe(seconds)
+        self._agent_calls("ok" if trouble is None else trouble.value).observe(seconds)
 
     def validator_called(
         self, validator: str, trouble: ValidatorTroubleKind | None, seconds: float, reply: Reply | None
     ) -> None:
         """A validator was asked; None where its reply was a verdict."""
-        self._validator_calls.labels(validator, "ok" if trouble is None else trouble.value).observe(seconds)
+        self._validator_calls(validator, "ok" if trouble is None else trouble.value).observe(seconds)
         if reply is None:
             return
         for kind, count in (("prompt", reply.prompt_tokens), ("completion", reply.completion_tokens)):
             if count:
-                self._tokens.labels(validator, kind).inc(count)
+                self._tokens(validator, kind).inc(count)
         if reply.cost_usd:
-            self._cost.labels(validator).inc(reply.cost_usd)
+            self._cost(validator).inc(reply.cost_usd)
 
     def live(self, counted: list[LiveExecutions]) -> None:
         """What is live in the database just now."""
