@@ -1,7 +1,7 @@
 """Our loop in a process of its own, so that its processor time is its own; asked for a URL and a count.
 
 An instant agent and an instant validator; everything else is as it is served: claims, leases, fences, the journal,
-checks, notices. Prints one line of JSON.
+checks, notices, and how seldom garbage is looked for. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 import uvloop
 
 from app.container import Wiring, open_container
+from app.serving import collect_seldom
 from services.agents import AgentDraft
 from services.executions.requests import Execute
 from services.inputs import CriterionDraft
@@ -65,6 +66,7 @@ async def run(url: str, count: int) -> dict[str, float]:
 
         await work_all(jobs[:WARMING])
         waits.clear()
+        collect_seldom()
         processor, started = time.process_time(), time.perf_counter()
         await work_all(jobs[WARMING:])
         seconds, used = time.perf_counter() - started, time.process_time() - processor
