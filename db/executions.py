@@ -132,8 +132,8 @@ async def create(
 
     Returns it and the rows of what is executed `then`; None where one of those has found nothing.
 
-    With a lease (owner, seconds) it is that owner's at once, under fence 1, and must have a slot of its agent;
-    without, any process of its runner may claim it.
+    With a lease (owner, seconds) it is that owner's at once, under fence 1, and takes a slot of its agent: None where
+    there is none. Without, any process of its runner may claim it.
     """
     owner, lease_seconds = lease or (None, 0.0)
     fence = 0 if owner is None else FIRST_FENCE
@@ -164,10 +164,12 @@ async def create(
         made = place.insert(executions, {**times, **place.new(executions, values)})
         return made.returning(executions.c.queued_at)
 
-    found = await chained(tx, Link("an execution", build, {**given(values), "lease": float(lease_seconds)}), *then)
+    first = () if owner is None else (taking_slot(pinned_agent.id, execution_id),)
+    inserting = Link("an execution", build, {**given(values), "lease": float(lease_seconds)})
+    found = await chained(tx, *first, inserting, *then)
     if found is None:
         return None
-    (queued_at,), *others = found
+    (queued_at,), *others = found[len(first) :]
     made = Run(
         execution=Execution(
             id=execution_id,
@@ -702,9 +704,14 @@ async def _claim(
 
 async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
     """Take a free slot of the agent for the execution; False where there is none. Waits for nobody."""
+    return await chained(tx, taking_slot(agent_id, execution_id)) is not None
 
-    def build() -> Update:
-        agent = bindparam("agent", type_=Id)
+
+def taking_slot(agent_id: str, execution_id: str) -> Link:
+    """The same as a link of a chain."""
+
+    def build(place: Place) -> Update:
+        agent = place.parameter("agent", Id)
         held = agent_slots.alias("held")
         beyond_maximum = (
             select(func.count())
@@ -730,12 +737,11 @@ async def take_slot(tx: Transaction, agent_id: str, execution_id: str) -> bool:
             .with_for_update(skip_locked=True, of=agent_slots)
         )
         taken = update(agent_slots).where(
-            agent_slots.c.agent_id == agent, agent_slots.c.number == free.scalar_subquery()
+            agent_slots.c.agent_id == agent, agent_slots.c.number == free.scalar_subquery(), *place.when
         )
-        return taken.values(execution_id=bindparam("execution", type_=Id)).returning(agent_slots.c.number)
+        return taken.values(execution_id=place.parameter("execution", Id)).returning(agent_slots.c.number)
 
-    values = {"agent": agent_id, "execution": execution_id}
-    return await tx.fetch_one(prepared(tx, "take a slot", build), values) is not None
+    return Link("take a slot", build, {"agent": agent_id, "execution": execution_id})
 
 
 def freeing_slot(execution_id: str) -> Link:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from db import agents as agent_rows
@@ -260,18 +261,14 @@ class Executions:
         sent = await execution_rows.last_sent(tx, job.id) if job.latest_execution_id else None
         idempotency_key = _key_for(job, agent, sent, previous_id, repeat)
         execution_id = ids.new_id(ids.EXECUTION)
-        lease: tuple[str, float] | None = None
-        if reservation is not None and await execution_rows.take_slot(tx, agent.id, execution_id):
-            lease = (reservation.owner, reservation.lease_seconds)
-        if lease is None and await execution_rows.queued_beyond(tx, self.largest_queue):
-            raise _OverloadedError
         number = job.execution_count + 1
         cause = Cause.FORCE_EXECUTE if command.force else Cause.EXECUTE
         message = f"Execution {number} started" + (" by force" if command.force else "")
         trace_id, status = current_trace_id.get(), JobStatus.IN_EXECUTION
         entry = {"execution_id": execution_id, "trace_id": trace_id}
         moved = {"latest_execution_id": execution_id, "execution_count": number, "result": None, "notice": None}
-        created = await execution_rows.create(
+        creating = partial(
+            execution_rows.create,
             tx,
             execution_id=execution_id,
             job=job,
@@ -285,11 +282,18 @@ class Executions:
             previous_execution_id=previous_id,
             idempotency_key=idempotency_key,
             validation_seed=secrets.token_hex(16),
-            lease=lease,
             then=await self.lifecycle.changing(
                 job_rows.as_read(job), status, cause, viewer.actor, message, entry=entry, **moved
             ),
         )
+        lease = None if reservation is None else (reservation.owner, reservation.lease_seconds)
+        created = None if lease is None else await creating(lease=lease)
+        if created is None:
+            # Its agent has no slot just now.
+            lease = None
+            if await execution_rows.queued_beyond(tx, self.largest_queue):
+                raise _OverloadedError
+            created = await creating(lease=None)
         if created is None:
             fault = f"{job.id} changed under its lock"
             raise RuntimeError(fault)

@@ -61,8 +61,6 @@ async def make_execution(
 ) -> Run:
     """A QUEUED execution, as a press of Execute makes it; the job's status stays."""
     execution_id = new_id(EXECUTION)
-    if lease is not None:
-        assert await executions.take_slot(tx, agent.id, execution_id)
     created = await executions.create(
         tx,
         execution_id=execution_id,

@@ -32,8 +32,8 @@ ELSEWHERE = "no transaction of an execution"
 # By the function that opens the transaction: on SQLite, and on PostgreSQL.
 Costs = Mapping[str, tuple[int, int]]
 JUDGED: Costs = {
-    # Lock the job; read its agent; take a slot; insert the execution, change the job, log that.
-    "Executions._start": (6, 2 + 4),
+    # Lock the job; read its agent; take a slot, insert the execution, change the job, log that.
+    "Executions._start": (6, 2 + 3),
     # Lock the job, see whether the agent is as it was read, advance, log.
     "Steps._log_request": (4, 1),
     # Lock the job, keep the answer, give the slot back, log.
@@ -44,7 +44,7 @@ JUDGED: Costs = {
     "Validating._settle": (6, 1),
 }
 CHECKED: Costs = {
-    "Executions._start": (6, 2 + 4),
+    "Executions._start": (6, 2 + 3),
     "Steps._log_request": (4, 1),
     "Steps._keep": (4, 1),
     # Both sides of the checks in place of the reply.
