@@ -26,6 +26,7 @@ LARGE_BYTES = 64 * 1024
 """A text of this size takes a few milliseconds at most, whatever is in it."""
 
 _LARGE_VALUES = 4_000
+_PLAIN = frozenset({int, float, bool, type(None)})
 # One thread: more would only take turns, and take more of them from the loop.
 _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-values")
 
@@ -38,6 +39,9 @@ def is_large(value: JsonValue) -> bool:
         one = waiting.pop()
         if isinstance(one, str):
             characters += len(one)
+        elif type(one) in _PLAIN:
+            # To ask of these whether they are mappings or sequences takes longer than to write them.
+            continue
         elif isinstance(one, Mapping):
             values += len(one)
             if values <= _LARGE_VALUES:
