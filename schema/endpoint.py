@@ -110,7 +110,7 @@ class _WebSocketAdapter(ASGIWebSocketAdapter):
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a reason that fits its frame, whatever of the client's is quoted in it."""
-        with suppress(RuntimeError):  # closed already
+        with suppress(RuntimeError, WebSocketDisconnect):  # closed already, or gone
             await super().close(code, reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
 
 

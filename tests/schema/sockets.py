@@ -48,6 +48,8 @@ class Socket:
         self._from_app: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue(room)
         self._accepted = False
         self._stuck = asyncio.Event()
+        self.is_gone = False
+        """Whether the connection is lost: the server has noticed, and says so to whoever sends."""
         self.subprotocol: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,6 +81,8 @@ class Socket:
             await self._stuck.wait()
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self.is_gone:
+            raise OSError
         if self._from_app.full():
             self._stuck.set()
         await self._from_app.put(message)

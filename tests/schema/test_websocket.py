@@ -346,6 +346,15 @@ async def test_a_malformed_frame_closes_with_4400(api: Api, frame: object) -> No
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("frame", ["{", {"type": "ping"}, {"type": "subscribe", "id": "1", "payload": {"query": "{"}}])
+async def test_whoever_is_gone_before_the_answer_is_no_failure(api: Api, frame: object) -> None:
+    async with connected(api) as socket:
+        await socket.subscribe("1", CHANGES)
+        socket.is_gone = True
+        await socket.send(frame)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_protocols_own_close_codes(api: Api) -> None:
     async with Socket(api.app) as socket:
         await socket.subscribe("1", "{ viewer { id } }")
