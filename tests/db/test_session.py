@@ -83,6 +83,40 @@ async def test_what_is_left_at_its_beginning_is_no_beginning_for_the_next(
     await other.close()
 
 
+@pytest.mark.parametrize("by_sqlalchemy", [False, True])
+async def test_what_is_left_at_its_end_is_no_beginning_for_the_next(
+    postgresql_url: str, by_sqlalchemy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, other = Database.open(postgresql_url, pool_size=1), Database.open(postgresql_url)
+    ends, execute = asyncio.Event(), asyncpg.Connection.execute
+
+    async def hangs(self: Any, query: str, *given: Any, **options: Any) -> Any:
+        if query.startswith("COMMIT"):
+            ends.set()
+            await asyncio.Event().wait()
+        return await execute(self, query, *given, **options)
+
+    async def work() -> None:
+        async with database.begin() as tx:
+            await tx.fetch(prepared(tx, "a number", lambda: text("SELECT txid_current()")), {})
+            if by_sqlalchemy:
+                await scalar(tx, "SELECT 1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "execute", hangs)
+        leaving = asyncio.create_task(work())
+        await ends.wait()
+        leaving.cancel()
+        await asyncio.wait([leaving])
+    async with asyncio.timeout(30), database.begin(single=True) as tx:
+        assigned = lambda: text("SELECT txid_current_if_assigned()")  # noqa: E731
+        assert (await tx.fetch_one(prepared(tx, "what is begun", assigned), {}))[0] is None
+    async with other.begin() as tx:
+        assert await scalar(tx, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == 0
+    await database.close()
+    await other.close()
+
+
 async def test_a_connection_that_the_server_has_closed_is_replaced(database: Database, postgresql_url: str) -> None:
     before = await backend(database)
     other = Database.open(postgresql_url)
