@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 from graphql import GraphQLError, OperationType
@@ -58,8 +58,6 @@ from services.viewer import Viewer
 Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Viewer | None]]
 """`Authorization` header (or what came under that key in connection_init) and cookies → who is asking, or None where
 neither says anything. Raises resolvers.errors.UnauthenticatedError for a token that is broken or expired."""
-
-T = TypeVar("T")
 
 TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
 # What one response answers.
@@ -147,11 +145,6 @@ def _frame_problem(message: Mapping[str, Any]) -> str | None:
     return None
 
 
-async def _in_span(executed: Awaitable[T], kind: str | None, name: str | None) -> T:
-    with operation_span(kind, name):
-        return await executed
-
-
 async def _once(result: Any) -> AsyncGenerator[Any]:
     yield result
 
@@ -213,7 +206,12 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
         found = cast("Schema", self.schema).find(operation.query, operation.operation_name)
         if found is None or found.type is OperationType.SUBSCRIPTION:
             return super().run_operation(operation)
-        return _in_span(super().run_operation(operation), found.kind, operation.operation_name)
+        return self._run_in_span(operation, found.kind)
+
+    async def _run_in_span(self, operation: Any, kind: str) -> None:
+        # Begun here: an operation may be over before its task begins, and what was begun before is never awaited.
+        with operation_span(kind, operation.operation_name):
+            await super().run_operation(operation)
 
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
@@ -277,6 +275,11 @@ class _Events(SSETransport):
 
 
 # ------------------------------------------------------------------------------------------------------- endpoint
+
+
+async def _in_span(executed: Awaitable[ExecutionResult], kind: str | None, name: str | None) -> ExecutionResult:
+    with operation_span(kind, name):
+        return await executed
 
 
 class GraphQLEndpoint(GraphQL[Context, None]):

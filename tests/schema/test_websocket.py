@@ -1,6 +1,7 @@
 """graphql-transport-ws: subscriptions, everything else over it, and what happens to those who break its rules."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -295,6 +296,17 @@ async def test_pages_of_other_origins_are_turned_away(api: Api, headers: dict[st
         answer = await socket.init("ada") if accepted else await socket.receive()
 
     assert answer == ({"type": "connection_ack"} if accepted else Closed(1008, accepted=False))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_an_operation_may_be_over_before_it_has_begun(api: Api) -> None:
+    async with connected(api) as socket:
+        await socket.subscribe("1", "{ viewer { id } }")
+        await socket.send({"type": "complete", "id": "1"})
+        await socket.subscribe("2", "{ viewer { id } }")
+        assert (await socket.next("2"))["viewer"] == {"id": "carl"}
+    # What was begun and not awaited is a warning, and here an error.
+    gc.collect()
 
 
 # ------------------------------------------------------------------------------------------------ breaking the rules
