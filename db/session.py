@@ -31,6 +31,9 @@ SQLITE_BUSY_SECONDS = 30
 # How long work waits for a connection. A thousand executions share a few, each for milliseconds at a time: whoever
 # waits this long waits for a database that is down.
 POOL_SECONDS = 120
+# How long the server lets a transaction do nothing. Between their statements ours do nothing for milliseconds: one that
+# does was stopped or cut off, and would hold up its job and everybody's feed for as long.
+IDLE_SECONDS = 30
 # Statements that are read straight through the driver, each for less than a millisecond, besides the pool.
 READING_LINES = 10
 # Each is a thread; one writes, the others read.
@@ -56,6 +59,7 @@ def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
             url, pool_size=pool_size, max_overflow=0, pool_timeout=POOL_SECONDS, hide_parameters=True
         )
         _drop_closed(engine)
+        _end_idle(engine)
         return engine
     engine = create_async_engine(
         url,
@@ -68,13 +72,17 @@ def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     return engine
 
 
+# SQLSTATE: connections, what an operator does to the server, and a transaction that it has ended for being idle.
+_AWAY = ("08", "57P", "25P03")
+
+
 def is_away(error: BaseException) -> bool:
     """Whether an exception says that the database cannot be reached just now, or is just starting or stopping."""
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
-        return error.connection_invalidated or state.startswith(("08", "57P"))
+        return error.connection_invalidated or state.startswith(_AWAY)
     if isinstance(error, PostgresError):
-        return str(error.sqlstate or "").startswith(("08", "57P"))
+        return str(error.sqlstate or "").startswith(_AWAY)
     # Nobody listens; or the driver lost its connection in the middle of something, or is just being told that it has:
     # it then says that it is busy.
     return isinstance(error, OSError | InterfaceError | InternalClientError)
@@ -422,6 +430,19 @@ def _drop_closed(engine: AsyncEngine) -> None:
         # The driver knows without asking.
         if dbapi_connection.driver_connection.is_closed():
             raise DisconnectionError
+
+
+def _end_idle(engine: AsyncEngine) -> None:
+    """Have the server end connections that are idle in a transaction: that rolls it back."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(dbapi_connection: Any, record: object) -> None:
+        del record
+        cursor = dbapi_connection.cursor()
+        # Not said as it connects: poolers in between refuse what they do not know.
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        cursor.close()
+        dbapi_connection.commit()
 
 
 def _set_pragma(cursor: Any, statement: str) -> None:

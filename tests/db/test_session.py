@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import literal_column, select, text
 
 from db.paging import prepared
 from db.session import Database, is_away
@@ -114,6 +114,36 @@ async def test_what_is_left_at_its_end_is_no_beginning_for_the_next(
     async with other.begin() as tx:
         assert await scalar(tx, "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'") == 0
     await database.close()
+    await other.close()
+
+
+@pytest.mark.parametrize("goes_on", ["with a statement", "with a prepared one", "and commits"])
+async def test_a_transaction_that_does_nothing_is_ended_and_holds_nobody_up(
+    postgresql_url: str, goes_on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.session.IDLE_SECONDS", 1)
+    stopped, other = Database.open(postgresql_url), Database.open(postgresql_url)
+    async with other.begin() as tx:
+        await tx.connection.execute(text("CREATE TABLE kept AS SELECT 1 AS number"))
+
+    async def write_and_stop() -> None:
+        async with stopped.begin() as held:
+            await held.connection.execute(text("UPDATE kept SET number = 2"))
+            async with other.begin() as tx:
+                # Waits for the row until the other one has been ended.
+                await tx.connection.execute(text("UPDATE kept SET number = number + 10"))
+            if goes_on == "with a statement":
+                await scalar(held, "SELECT 1")
+            elif goes_on == "with a prepared one":
+                await held.fetch(prepared(held, "one number", lambda: select(literal_column("1").label("number"))), {})
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever the driver makes of it)
+        await write_and_stop()
+
+    assert is_away(caught.value), repr(caught.value)
+    async with stopped.begin() as tx:
+        assert await scalar(tx, "SELECT number FROM kept") == 11
+    await stopped.close()
     await other.close()
 
 
