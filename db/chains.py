@@ -2,6 +2,7 @@
 
 PostgreSQL executes a chain as one statement: each link is a common table expression that looks whether the one before
 it has a row, and is therefore executed after it. A round trip takes longer than most of what is asked for in one.
+Where there are more links than a statement should have they are executed one by one, in one transaction.
 SQLite has no statements that write within others, and no trips to save: there they are executed one by one.
 
 All links of one statement see what was committed when it began, also where the first of them waits for a lock. What a
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from db.session import Transaction
 
     Insertion: TypeAlias = postgresql.dml.Insert | sqlite.dml.Insert
+
+
+# Building a statement takes time by the square of its links, in which nobody else has a turn: a twentieth of a second
+# for these. Longer ones, of what a validator was told that had asked many things at once, take more trips instead.
+MOST_LINKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,12 @@ async def chained(tx: Transaction, *links: Link) -> Sequence[Sequence[Any]] | No
 
     Those after it are then not executed.
     """
-    found = await (_as_one(tx, links) if tx.postgresql and len(links) > 1 else _one_by_one(tx, links))
+    if tx.postgresql and 1 < len(links) <= MOST_LINKS:
+        found = await _as_one(tx, links)
+    else:
+        if len(links) > 1:
+            await tx.takes_several()
+        found = await _one_by_one(tx, links)
     if found is not None:
         tx.rings.update(link.rings for link in links if link.rings is not None)
     return found

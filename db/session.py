@@ -97,7 +97,7 @@ class Transaction:
         dialect: Dialect,
         *,
         lines: Lines | None = None,
-        driver: Any = None,
+        adapted: Any = None,
         single: bool = False,
     ) -> None:
         # A late one has of a connection what statements use.
@@ -105,13 +105,28 @@ class Transaction:
         self.dialect = dialect
         self.postgresql = dialect.name == "postgresql"
         self._lines = lines
-        self._driver = driver
+        self._adapted = adapted
+        self._driver: Any = None if adapted is None else adapted.driver_connection
+        self.begun: Any = None
+        """The driver's own transaction."""
         self._left = 1 if single else None
         """How many statements may still be executed; None: as many as you like."""
         self.rings: set[str] = set()
         """Jobs whose logs grew, executions that ended or wait: their followers are told once it is committed."""
         self.committed: list[Callable[[], None]] = []
         """What is to be called once it is committed."""
+
+    async def begin(self) -> None:
+        """Begin on the driver's own connection: PostgreSQL's."""
+        begun = self._driver.transaction()
+        await _known(self._driver, begun.start())
+        self.begun = self._adapted._transaction = begun  # noqa: SLF001
+
+    async def takes_several(self) -> None:
+        """From now on it takes as many statements as you like, although a single one was to be all."""
+        if self._left:
+            await self.begin()
+            self._left = None
 
     async def fetch(self, prepared: Prepared, *values: Mapping[str, Any]) -> Sequence[Any]:
         """All rows of a statement that was built before; its values may be in groups, see `db.prepared.in_group`."""
@@ -187,7 +202,7 @@ class _Driven:
     """
 
     # Not a generator: entering and leaving one takes longer than all that is done here besides waiting.
-    __slots__ = ("_adapted", "_begun", "_connection", "_engine", "_kept", "_single", "_tell", "_tx")
+    __slots__ = ("_adapted", "_connection", "_engine", "_kept", "_single", "_tell", "_tx")
 
     _connection: AsyncConnection
     _adapted: Any
@@ -200,22 +215,18 @@ class _Driven:
         self._kept = kept
         self._tell = tell
         self._single = single
-        self._begun: Any = None
 
     async def __aenter__(self) -> Transaction:
         connection = self._connection = await _taken(self._engine, self._kept)
         adapted: Any = cast("Any", connection.sync_connection).connection.dbapi_connection
         self._adapted = adapted
-        driver = adapted.driver_connection
-        self._tx = Transaction(connection, self._engine.dialect, driver=driver, single=self._single)
+        self._tx = Transaction(connection, self._engine.dialect, adapted=adapted, single=self._single)
         if not self._single:
-            begun = driver.transaction()
             try:
-                await _known(driver, begun.start())
+                await self._tx.begin()
             except BaseException:
                 await self._drop()
                 raise
-            self._begun = adapted._transaction = begun  # noqa: SLF001
         return self._tx
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -226,8 +237,8 @@ class _Driven:
         try:
             if cast("Any", connection.sync_connection).in_transaction():
                 await connection.commit()
-            elif self._begun is not None:
-                await _known(self._adapted.driver_connection, self._begun.commit())
+            elif self._tx.begun is not None:
+                await _known(self._adapted.driver_connection, self._tx.begun.commit())
                 self._adapted._transaction = None  # noqa: SLF001
         except BaseException:
             await self._drop()
@@ -324,7 +335,8 @@ class Database:
         """Open a transaction that may write; commits at the end of the block, rolls back on an exception.
 
         An urgent one goes before all others of this process that wait for their turn. A single one is for one chain of
-        statements, which on PostgreSQL is committed as soon as it is executed: what has written needs no taking back.
+        statements, which on PostgreSQL is one if it is not long, and committed as soon as that is executed: what has
+        written needs no taking back.
         """
         engine, kept = (self._urgent, self._none) if urgent else (self._engine, self._kept)
         if self._one_writer is None:

@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from db import agents, executions, feed, jobs, logs, validations
-from db.chains import Link, chained
+from db.chains import MOST_LINKS, Link, chained
 from db.records import (
     EVERYTHING,
     Agent,
@@ -71,6 +73,20 @@ async def test_a_chain_is_executed_in_its_order(database: Database, run: Run) ->
         assert await keep(tx, run, *(noting(run, message) for message in messages))
         assert tx.rings == {run.execution.job_id}
     assert await written(database, run) == (True, 0, messages)
+
+
+async def test_a_chain_that_is_too_long_for_one_statement_is_executed_as_a_whole_too(
+    database: Database, run: Run
+) -> None:
+    messages = [f"Entry {number}" for number in range(3 * MOST_LINKS)]
+    entries = [noting(run, message) for message in messages]
+    assert not await by_itself(database, partial(keep, fence=run.fence + 1), run, *entries)
+    with pytest.raises(IntegrityError):
+        await by_itself(database, keep, run, *entries, entries[0])
+    assert await written(database, run) == (False, 1, [])
+    assert await by_itself(database, keep, run, *entries)
+    assert await written(database, run) == (True, 0, messages)
+    assert database.connections()["work"][0] == 0
 
 
 async def test_what_comes_after_a_link_that_finds_nothing_is_not_executed(database: Database, run: Run) -> None:
