@@ -190,6 +190,8 @@ async def open_container(wiring: Wiring) -> AsyncGenerator[Container]:
         in_process = InProcess(database, wiring.lease_seconds, wiring.executions_in_flight)
         temporal = None if wiring.temporal is None else _temporal(wiring, wiring.temporal, database, in_process)
         runner = temporal or in_process
+        if isinstance(bus, PostgresBus):
+            bus.on_heard = runner.heard
         steps = Steps(
             database, journal, settling, executors, validating, sandbox, wiring.secrets, metrics, runner.look_again
         )

@@ -12,7 +12,7 @@ from db import notices
 from services.events.in_memory import Bell, InMemoryBus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from db.session import Database
@@ -43,6 +43,8 @@ class PostgresBus:
         self._closing = False
         self.connected = asyncio.Event()
         """Whether other processes are heard just now."""
+        self.on_heard: Callable[[frozenset[str]], None] | None = None
+        """Gets the ids of jobs and executions of which other processes tell, and once more those of its own."""
 
     @property
     def is_connected(self) -> bool:
@@ -134,6 +136,8 @@ class PostgresBus:
             self._here.ring_all()
         else:
             self._here.ring(ids)
+            if self.on_heard is not None:
+                self.on_heard(ids)
 
 
 def _notices_of(ids: set[str]) -> list[str]:

@@ -78,6 +78,10 @@ class InProcess:
         if held is not None:
             held.task.cancel()
 
+    def heard(self, ids: frozenset[str]) -> None:
+        """Stop working on what has ended in another process."""
+        self._leases.heard(ids)
+
     def look_again(self) -> None:
         """An agent has room again, or something else may have changed that claims wait for."""
         self._fruitless = 0

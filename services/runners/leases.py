@@ -13,7 +13,7 @@ from db import executions as execution_rows
 from services.executions.claims import Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from db.session import Database
 
@@ -49,6 +49,7 @@ class Leases:
         self.owner = owner
         self.seconds = seconds
         self._held: dict[str, Held] = {}
+        self._looking: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -92,25 +93,36 @@ class Leases:
                 async with asyncio.timeout(self.seconds / 3):
                     await until.wait()
                     return
-            if not self._held:
-                continue
-            held = dict(self._held)
-            asked_at = time.monotonic()
-            try:
-                # A process that is stopped in the middle must keep no execution locked that others are to take over.
-                async with self._database.begin(urgent=True, single=True) as tx:
-                    kept = await execution_rows.renew(tx, self.owner, list(held), self.seconds)
-            except Exception:
-                log.exception("leases were not renewed")
-                continue
-            for execution_id, item in held.items():
-                if execution_id in kept:
-                    item.lease.until = self.lease(asked_at).until
-                elif not item.task.done() and self._held.get(execution_id) is item:
-                    item.task.cancel()
+            if self._held:
+                await self._renew(dict(self._held))
+
+    def heard(self, ids: frozenset[str]) -> None:
+        """See at once whether these are still this owner's: others say that they have ended, or wait."""
+        ended = {execution_id: held for execution_id, held in self._held.items() if execution_id in ids}
+        if ended:
+            looking = asyncio.create_task(self._renew(ended))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _renew(self, held: Mapping[str, Held]) -> None:
+        asked_at = time.monotonic()
+        try:
+            # A process that is stopped in the middle must keep no execution locked that others are to take over.
+            async with self._database.begin(urgent=True, single=True) as tx:
+                kept = await execution_rows.renew(tx, self.owner, list(held), self.seconds)
+        except Exception:
+            log.exception("leases were not renewed")
+            return
+        for execution_id, item in held.items():
+            if execution_id in kept:
+                item.lease.until = self.lease(asked_at).until
+            elif not item.task.done() and self._held.get(execution_id) is item:
+                item.task.cancel()
 
     async def release(self) -> None:
         """Let go of all, so that another process takes over at once."""
+        if self._looking:
+            await asyncio.wait(self._looking)
         try:
             async with self._database.begin() as tx:
                 await execution_rows.release(tx, self.owner)

@@ -133,6 +133,11 @@ class Temporal:
             held.task.cancel()
         self._send(self._cancel(execution_id))
 
+    def heard(self, ids: frozenset[str]) -> None:
+        """Stop working on what has ended in another process: Temporal may be away, or slow to tell."""
+        self._leases.heard(ids)
+        self.in_process.heard(ids)
+
     # ------------------------------------------------------------------------------------------------------ working
 
     @asynccontextmanager
