@@ -23,7 +23,7 @@ AT_ONCE = 8
 # What a server does in the background it does from its start; here it is to end while it executes.
 PRESSED = "MutationRates.take/before"
 # Whether a short execution comes there is up to the clock; a slow agent's always does.
-BY_THE_CLOCK = tuple(f"Leases.keep/{stage}" for stage in ("before", "inside", "after"))
+BY_THE_CLOCK = tuple(f"Leases._renew/{stage}" for stage in ("before", "inside", "after"))
 
 
 async def points_of_a_run(scene: Stage) -> list[str]:
@@ -165,7 +165,7 @@ async def test_an_owner_that_was_stopped_while_it_renewed_its_lease_keeps_nobody
     postgresql_url: str, tmp_path: Path
 ) -> None:
     async with stage(postgresql_url, tmp_path) as scene:
-        end = await stopped_owner(scene, "Leases.keep/inside", str(LEASE_SECONDS))
+        end = await stopped_owner(scene, "Leases._renew/inside", str(LEASE_SECONDS))
         assert end == (ExecutionOutcome.AGENT_OUTCOME_UNKNOWN, 1)
         assert await scene.problems() == []
 
