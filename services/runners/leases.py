@@ -98,9 +98,9 @@ class Leases:
 
     def heard(self, ids: frozenset[str]) -> None:
         """See at once whether these are still this owner's: others say that they have ended, or wait."""
-        ended = {execution_id: held for execution_id, held in self._held.items() if execution_id in ids}
-        if ended:
-            looking = asyncio.create_task(self._renew(ended))
+        held = {execution_id: self._held[execution_id] for execution_id in ids if execution_id in self._held}
+        if held:
+            looking = asyncio.create_task(self._renew(held))
             self._looking.add(looking)
             looking.add_done_callback(self._looking.discard)
 
