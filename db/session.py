@@ -15,6 +15,7 @@ from asyncpg.exceptions import InterfaceError, InternalClientError, PostgresErro
 from sqlalchemy import CursorResult, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from db.prepared import Lines, Prepared, tell
@@ -72,20 +73,26 @@ def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     return engine
 
 
-# SQLSTATE: connections, what an operator does to the server, and a transaction that it has ended for being idle.
-_AWAY = ("08", "57P", "25P03")
+# SQLSTATE: connections, a server that has no more of them (or no disk), what an operator does to it, and a transaction
+# that it has ended for being idle.
+_AWAY = ("08", "53", "57P", "25P03")
+_SQLITE_AWAY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether an exception says that the database cannot be reached just now, or is just starting or stopping."""
+    """Whether an exception says that the database cannot be reached just now, or is just starting or stopping.
+
+    Or that it is there and can do nothing for us: its connections are all in use, or its disk is full.
+    """
     if isinstance(error, DBAPIError):
         state = str(getattr(error.orig, "sqlstate", None) or "")
-        return error.connection_invalidated or state.startswith(_AWAY)
+        code = getattr(error.orig, "sqlite_errorcode", None) or 0
+        return error.connection_invalidated or state.startswith(_AWAY) or code & 0xFF in _SQLITE_AWAY
     if isinstance(error, PostgresError):
         return str(error.sqlstate or "").startswith(_AWAY)
     # Nobody listens; or the driver lost its connection in the middle of something, or is just being told that it has:
-    # it then says that it is busy.
-    return isinstance(error, OSError | InterfaceError | InternalClientError)
+    # it then says that it is busy. Or all of our own connections have been in use for POOL_SECONDS.
+    return isinstance(error, OSError | InterfaceError | InternalClientError | PoolTimeoutError)
 
 
 class Transaction:

@@ -6,16 +6,18 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import literal_column, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.paging import prepared
-from db.session import Database, is_away
+from db.session import Database, Transaction, is_away
 from tests.db.making import scalar
 
 
@@ -145,6 +147,53 @@ async def test_a_transaction_that_does_nothing_is_ended_and_holds_nobody_up(
         assert await scalar(tx, "SELECT number FROM kept") == 11
     await stopped.close()
     await other.close()
+
+
+async def test_a_server_without_another_connection_is_away(database: Database, postgresql_url: str) -> None:
+    async with database.begin() as tx:
+        await tx.connection.execute(text("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0"))
+    url = make_url(postgresql_url).set(username="crowded").render_as_string(hide_password=False)
+    crowded = Database.open(url)
+    for opening in (crowded.begin, crowded.read):
+        with pytest.raises(Exception, match="too many connections") as caught:
+            await _asks(opening())
+        assert is_away(caught.value), repr(caught.value)
+    await crowded.close()
+    async with database.begin() as tx:
+        await tx.connection.execute(text("DROP ROLE crowded"))
+
+
+async def test_a_pool_whose_connections_are_all_in_use_for_too_long_is_away(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.session.POOL_SECONDS", 0.1)
+    database = Database.open(postgresql_url, pool_size=1)
+    async with database.begin():
+        with pytest.raises(SQLAlchemyError) as caught:
+            await _asks(database.begin())
+    assert is_away(caught.value), repr(caught.value)
+    await database.close()
+
+
+async def test_a_file_that_another_process_writes_to_for_too_long_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.session.SQLITE_BUSY_SECONDS", 0.1)
+    url = f"sqlite+aiosqlite:///{tmp_path}/kept.db"
+    # Two of one process as two processes are: neither knows of the other's turn.
+    one, other = Database.open(url), Database.open(url)
+    async with one.begin():
+        with pytest.raises(SQLAlchemyError, match="locked") as caught:
+            await _asks(other.begin())
+    assert is_away(caught.value), repr(caught.value)
+    await one.close()
+    await other.close()
+
+
+async def _asks(opening: AbstractAsyncContextManager[Transaction]) -> None:
+    async with opening as tx:
+        statement = prepared(tx, "something small", lambda: select(literal_column("1").label("number")))
+        await tx.fetch(statement, {})
 
 
 async def test_a_connection_that_the_server_has_closed_is_replaced(database: Database, postgresql_url: str) -> None:
