@@ -13,7 +13,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from statistics import median
 from typing import Any, cast
 
@@ -135,45 +136,51 @@ def check(contestants: Sequence[Contestant]) -> None:
 # --------------------------------------------------------------------------------------------------------- the run
 
 
+@dataclass
+class _Found:
+    """What came of asking a server one thing, in all rounds."""
+
+    rounds: list[Measured] = field(default_factory=list[Measured])
+    cpu_seconds: float = 0.0
+
+    def row(self, measured: str, name: str) -> Row:
+        """What is told of it."""
+        more = {
+            "p50_ms": median(item.p50 for item in self.rounds) * 1e3,
+            "p99_ms": median(item.quantile(0.99) for item in self.rounds) * 1e3,
+            # The server's own, without PostgreSQL's: what else the machine does hardly changes it.
+            "cpu_ms": self.cpu_seconds / sum(len(item.latencies) for item in self.rounds) * 1e3,
+            # The generator has a core of its own: near 1, it may be what is measured.
+            "asking": median(item.busy_seconds / item.seconds for item in self.rounds),
+        }
+        return Row(measured, name, median(item.per_second for item in self.rounds), "requests/s", more)
+
+
 def run(*, quick: bool, only: Sequence[str] = CONTESTANTS) -> list[Row]:
     """Measure."""
-    jobs, rounds, seconds = (500, 3, 0.4) if quick else (10_000, 5, 0.8)
-    rows: list[Row] = []
-    with ExitStack() as stack:
-        url = stack.enter_context(filled_database(max(jobs, 600)))
-        contestants = _contestants(stack, url, only)
-        check(contestants)
-        for query in QUERIES:
-            for concurrency in (1, 16):
-                found: dict[str, list[Measured]] = {item.server.name: [] for item in contestants}
-                used = dict.fromkeys(found, 0.0)
-                for number in range(rounds + 1):
-                    for item in contestants:
-                        length = 0.3 if number == 0 else seconds
-                        before = item.server.cpu_seconds
-                        with item.server.asked(f"{query}, {concurrency} at once"):
-                            got = measure(item.server.port, item.requests[query], concurrency, length)
-                        if number:  # the first round warms up
-                            found[item.server.name].append(got)
-                            used[item.server.name] += item.server.cpu_seconds - before
-                rows += [
-                    Row(
-                        f"{query}, concurrency {concurrency}",
-                        name,
-                        median(item.per_second for item in measured),
-                        "requests/s",
-                        {
-                            "p50_ms": median(item.p50 for item in measured) * 1e3,
-                            "p99_ms": median(item.quantile(0.99) for item in measured) * 1e3,
-                            # The server's own, without PostgreSQL's: what else the machine does hardly changes it.
-                            "cpu_ms": used[name] / sum(len(item.latencies) for item in measured) * 1e3,
-                            # The generator has a core of its own: near 1, it may be what is measured.
-                            "asking": median(item.busy_seconds / item.seconds for item in measured),
-                        },
-                    )
-                    for name, measured in found.items()
-                ]
-    return rows
+    # A process is faster or slower than another one of the same program, for as long as it runs: each is started anew.
+    jobs, starts, rounds, seconds = (500, 1, 3, 0.4) if quick else (10_000, 3, 2, 0.7)
+    found: dict[tuple[str, str], _Found] = {}
+    with filled_database(max(jobs, 600)) as url:
+        for _ in range(starts):
+            with ExitStack() as stack:
+                contestants = _contestants(stack, url, only)
+                check(contestants)
+                for query, concurrency, number, item in product(QUERIES, (1, 16), range(rounds + 1), contestants):
+                    measured, used = _asked(item, query, concurrency, seconds if number else 0.3)
+                    if number:  # the first round warms up
+                        of_it = found.setdefault((f"{query}, concurrency {concurrency}", item.server.name), _Found())
+                        of_it.rounds.append(measured)
+                        of_it.cpu_seconds += used
+    return [of_it.row(*key) for key, of_it in found.items()]
+
+
+def _asked(item: Contestant, query: str, concurrency: int, seconds: float) -> tuple[Measured, float]:
+    """Ask for a while; returns what came of it, and the server's processor time."""
+    before = item.server.cpu_seconds
+    with item.server.asked(f"{query}, {concurrency} at once"):
+        measured = measure(item.server.port, item.requests[query], concurrency, seconds)
+    return measured, item.server.cpu_seconds - before
 
 
 def _contestants(stack: ExitStack, url: str, only: Sequence[str]) -> list[Contestant]:
