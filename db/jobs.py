@@ -107,12 +107,9 @@ def read_locked(row: Sequence[Any]) -> Job:
     return rows.reader(Job, WHOLE_JOB)(row[:-1])
 
 
-async def change(tx: Transaction, job: Job, *, then: Sequence[Link] = (), **values: Any) -> Job | None:
-    """Compare and set: change the job if its status and revision are still those of `job`, else None.
-
-    What is to be executed `then` goes with it, and is not where it is None.
-    """
-    found = await chained(tx, changing(as_read(job), **values), *then)
+async def change(tx: Transaction, job: Job, **values: Any) -> Job | None:
+    """Compare and set: change the job if its status and revision are still those of `job`, else None."""
+    found = await chained(tx, changing(as_read(job), **values))
     return None if found is None else changed(job, found[0], **values)
 
 

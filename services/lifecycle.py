@@ -204,12 +204,12 @@ class Lifecycle:
         `entry` adds to the log entry: execution_id, error_code, trace_id, payload. Raises RuntimeError where the
         table does not have the change, or where the job is not as the caller read it under the lock: both are bugs.
         """
-        logging_it = await self._logging(job.id, cause, job.status, to, actor, message, entry or {})
-        changed = await job_rows.change(tx, job, then=(logging_it,), status=to, **values)
-        if changed is None:
+        old = job_rows.as_read(job)
+        found = await chained(tx, *await self.changing(old, to, cause, actor, message, entry=entry or {}, **values))
+        if found is None:
             fault = f"{job.id} changed under its lock"
             raise RuntimeError(fault)
-        return changed
+        return job_rows.changed(job, found[0], status=to, **values)
 
     async def changing(
         self,

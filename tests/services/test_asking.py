@@ -105,6 +105,19 @@ async def until(house: House, job: Job, state: ExecutionState) -> Run:
     return await stands(house, job)
 
 
+async def let_go(house: House, scripted: ScriptedAgent) -> tuple[Job, Run]:
+    """A job whose execution waits for the validator's next try."""
+    job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
+    await house.execute(job, wait_seconds=0)
+    return job, await until(house, job, ExecutionState.WAITING_RETRY)
+
+
+async def changes_nothing(asker: Asker, house: House, job: Job, before: Run) -> None:
+    """See that what was left is refused, and the job's execution as it was."""
+    assert isinstance(await asker.refused(), LostError)
+    assert await stands(house, job) == before
+
+
 async def test_what_is_asked_after_the_execution_was_let_go_is_not_sent(open_house: OpenHouse) -> None:
     """Two asks side by side: one fails and the execution waits, and only then does the other begin."""
     goes_on = asyncio.Event()
@@ -120,12 +133,9 @@ async def test_what_is_asked_after_the_execution_was_let_go_is_not_sent(open_hou
 
     asker = Asker(side_by_side)
     async with open_house(validator=asker, retry=LONG_WAITS) as house, ScriptedAgent() as scripted:
-        job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
-        await house.execute(job, wait_seconds=0)
-        waiting = await until(house, job, ExecutionState.WAITING_RETRY)
+        job, waiting = await let_go(house, scripted)
         goes_on.set()
-        assert isinstance(await asker.refused(), LostError)
-        assert await stands(house, job) == waiting
+        await changes_nothing(asker, house, job, waiting)
         assert asker.sent == ["first"]
 
         again = await house.container.executions.retry_validation(CLIENT, job.id, 10)
@@ -153,12 +163,9 @@ async def test_what_was_being_asked_when_the_execution_was_let_go_changes_nothin
 
     asker = Asker(side_by_side)
     async with open_house(validator=asker, retry=LONG_WAITS) as house, ScriptedAgent() as scripted:
-        job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
-        await house.execute(job, wait_seconds=0)
-        waiting = await until(house, job, ExecutionState.WAITING_RETRY)
+        job, waiting = await let_go(house, scripted)
         goes_on.set()
-        assert isinstance(await asker.refused(), LostError)
-        assert await stands(house, job) == waiting
+        await changes_nothing(asker, house, job, waiting)
         assert waiting.validator_tries == 1
         assert (await house.entries(job))[-1] == "validator_response:unknown"
 
@@ -215,9 +222,7 @@ async def test_a_reply_is_kept_though_what_was_asked_beside_it_fails(open_house:
 
     asker = Asker(side_by_side)
     async with open_house(validator=asker, retry=LONG_WAITS) as house, ScriptedAgent() as scripted:
-        job = await house.job(await house.agent(scripted.url), NEEDS_JUDGEMENT)
-        await house.execute(job, wait_seconds=0)
-        waiting = await until(house, job, ExecutionState.WAITING_RETRY)
+        job, waiting = await let_go(house, scripted)
         assert waiting.cost_usd == 0.5
         result = await house.container.executions.retry_validation(CLIENT, job.id, 10)
         assert result.job is not None

@@ -13,7 +13,7 @@ from db import executions as execution_rows
 from db import jobs as job_rows
 from db.records import ExecutionOutcome, ExecutionState, Job, JobLogType, JobStatus
 from db.session import Database, Transaction
-from services.executions.requests import Execute
+from services.executions.requests import Execute, ExecuteResult
 from services.ports import Agent as PortAgent
 from services.ports import (
     AgentAnswer,
@@ -223,6 +223,14 @@ async def cancel(house: House, tx: Transaction, job: Job) -> None:
     await settling.end_from_outside(tx, job, run, ExecutionOutcome.CANCELLED, CLIENT.actor, "Cancelled")
 
 
+async def pressed(house: House, executor: Preparing) -> tuple[Job, asyncio.Task[ExecuteResult]]:
+    """A job whose execution is just preparing its request."""
+    job = await house.job(await house.agent(URL, executor="fake", secret="one"))
+    pressing = asyncio.create_task(house.execute(job))
+    await executor.prepares.wait()
+    return job, pressing
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "outcome", "sent"),
     [
@@ -237,9 +245,7 @@ async def test_a_request_that_waits_for_who_has_the_job_is_of_what_it_then_finds
 ) -> None:
     executor = Preparing()
     async with open_house(extra_executors=[("fake", executor)]) as house:
-        job = await house.job(await house.agent(URL, executor="fake", secret="one"))
-        pressing = asyncio.create_task(house.execute(job))
-        await executor.prepares.wait()
+        job, pressing = await pressed(house, executor)
         async with house.container.database.begin() as tx:
             locked = await job_rows.lock(tx, job.id)
             assert locked is not None
@@ -263,9 +269,7 @@ async def test_an_agent_that_was_changed_since_the_execution_was_made_is_called_
 ) -> None:
     executor = Preparing()
     async with open_house(extra_executors=[("fake", executor)]) as house:
-        job = await house.job(await house.agent(URL, executor="fake", secret="one"))
-        pressing = asyncio.create_task(house.execute(job))
-        await executor.prepares.wait()
+        job, pressing = await pressed(house, executor)
         async with house.container.database.begin() as tx:
             await meanwhile(house, tx, job)
         executor.goes_on.set()
