@@ -4,6 +4,8 @@ The head of an answer and its body go out in one piece: uvicorn writes them one 
 once what is written, which is two system calls, and two packets for the client. Headers that come again are not looked
 at again. And one timer watches a connection for as long as it is there, where uvicorn makes one after each answer and
 cancels it with the next request.
+
+One thing more than uvicorn does: whoever sends frames that are broken hears why the socket was closed.
 """
 
 from __future__ import annotations
@@ -177,6 +179,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(text_frame(text))
             return _DONE
         return super().send(message)
+
+    def handle_parser_exception(self) -> None:
+        """Say what is wrong with a frame, and wait until the client has closed as well.
+
+        Closed at once, with something of the client's still to come, the connection is reset, and what was said is
+        lost. RFC 6455, section 7.1.1. What comes meanwhile is read and dropped.
+        """
+        said = self.conn.close_sent
+        if self.close_sent or said is None:
+            return
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": said.code, "reason": said.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.conn.eof_sent and self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
 
 
 def text_frame(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """What goes over the wire, and in how many pieces."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -48,6 +49,12 @@ class Written(asyncio.Transport):
         pass
 
     def resume_reading(self) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
         pass
 
 
@@ -349,6 +356,13 @@ async def stream(_request: Request) -> Response:
     return StreamingResponse(parts())
 
 
+async def echoing(_scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send(ACCEPT)
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**TEXT, "text": message["text"]})
+
+
 async def talk(socket: WebSocket) -> None:
     await socket.accept()
     await socket.send_text(await socket.receive_text())
@@ -427,3 +441,74 @@ async def test_a_websocket_says_what_it_is_told(port: int, length: int, compress
         ]
         await socket.send(text)
         assert await socket.recv() == text
+
+
+MASKED = 0x80
+
+
+def frame(opcode: int, data: bytes, *, claims: int | None = None) -> bytes:
+    """A client's frame, masked with zeros; it may claim to be longer than it is."""
+    length = len(data) if claims is None else claims
+    return bytes([0x80 | opcode, MASKED | 127]) + length.to_bytes(8, "big") + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [
+        (frame(1, b"\xff"), 1007),
+        (frame(1, b"x", claims=1 << 40), 1009),
+        (frame(3, b"no such kind of frame"), 1002),
+    ],
+    ids=["no UTF-8", "too large", "no frame"],
+)
+async def test_who_goes_on_sending_still_hears_why_the_socket_was_closed(port: int, broken: bytes, code: int) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setblocking(False)
+        async with asyncio.timeout(30):
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, UPGRADE.replace(b" / ", b" /talk "))
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += await loop.sock_recv(client, 1)
+            await loop.sock_sendall(client, broken)
+            # It has closed by now. We have not seen it, and send on.
+            assert await loop.sock_recv(client, 1) == b"\x88"
+            for _ in range(3):
+                await loop.sock_sendall(client, frame(1, b"more" * 1000))
+                await asyncio.sleep(0.01)
+            await loop.sock_sendall(client, frame(8, code.to_bytes(2, "big")))
+            heard = b""
+            while piece := await loop.sock_recv(client, 1000):
+                heard += piece
+
+    assert int.from_bytes(heard[1:3], "big") == code
+    assert len(heard) == 1 + heard[0]  # nothing comes after the reason
+
+
+@pytest.mark.parametrize("broken", [frame(1, b"\xff"), frame(3, b"no such kind of frame")], ids=["text", "frame"])
+async def test_who_does_not_close_after_a_broken_frame_is_cut_off(broken: bytes) -> None:
+    clock = Clock()
+    connection = Connection(echoing, WebSocketProtocol, clock)
+    connection.protocol.data_received(UPGRADE)
+    await until(lambda: bool(connection.wire.pieces))
+    await connection.ask(broken)
+    clock.advance_to(9.9)
+    await connection.ask(frame(1, b"more"))
+    assert not connection.wire.is_closed
+    clock.advance_to(10)
+
+    assert connection.wire.is_closed
+
+
+async def test_who_closes_after_a_broken_text_is_not_waited_for() -> None:
+    clock = Clock()
+    connection = Connection(echoing, WebSocketProtocol, clock)
+    connection.protocol.data_received(UPGRADE)
+    await until(lambda: bool(connection.wire.pieces))
+    await connection.ask(frame(1, b"\xff"))
+    # A ping is answered still, as to whoever has sent a frame before it was told.
+    assert await connection.ask(frame(9, b"ping")) == [b"\x8a\x04ping"]
+    await connection.ask(frame(8, (1007).to_bytes(2, "big")))
+
+    assert connection.wire.is_closed

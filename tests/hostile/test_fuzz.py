@@ -163,6 +163,7 @@ class Talk:
         self.server = server
         self.closes: Counter[int] = Counter()
         self.socket: websockets.ClientConnection | None = None
+        self.sent = 0
 
     async def send(self, frame: bytes, *, binary: bool) -> None:
         """Send a frame; then the socket is closed as it should be, or alive."""
@@ -172,8 +173,11 @@ class Talk:
             await self.socket.send(messages()[0].decode())
         try:
             await self.socket.send(frame, text=not binary)
-            await self.socket.send('{"type": "ping"}')
-            while json.loads(await self.socket.recv())["type"] != "pong":
+            # Its own operation each time: the frame may ask for a pong as well, or for something like it.
+            self.sent += 1
+            last = f"sent {self.sent}"
+            await self.socket.send(json.dumps(subscribe(last, query="{ __typename }")))
+            while (answer := json.loads(await self.socket.recv())).get("id") != last or answer["type"] == "next":
                 pass
         except websockets.ConnectionClosed:
             code = self.socket.close_code
