@@ -23,6 +23,8 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
+from schema.endpoint import SEND_NOW
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
@@ -161,24 +163,21 @@ class HttpProtocol(HttpToolsProtocol):
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Give it to uvicorn as `ws`. A text that nothing has to be done to is written as the one frame that it is."""
 
-    def send(self, message: Any) -> Any:
-        """Send a message, as uvicorn does."""
-        text = message.get("text")
+    async def run_asgi(self) -> None:
+        """Run the application, which is told how to send a text at once."""
+        cast("dict[str, Any]", self.scope)[SEND_NOW] = self.send_now
+        await super().run_asgi()
+
+    def send_now(self, text: str) -> bool:
+        """Send a text, unless there is anything about that for uvicorn to see to; whether it is sent."""
         connection = self.conn
-        if (
-            text is not None
-            and message["type"] == "websocket.send"
-            and message.get("bytes") is None
-            and self.handshake_complete
-            and self.writable.is_set()
-            and connection.state is State.OPEN
-            and not (
-                self.disconnected or self.close_sent or connection.extensions or connection.expect_continuation_frame
-            )
-        ):
-            self.transport.write(text_frame(text))
-            return _DONE
-        return super().send(message)
+        # It is open from the handshake on until either side has closed, or has been told why it is.
+        if connection.state is not State.OPEN or connection.extensions or self.disconnected:
+            return False
+        if not self.writable.is_set():
+            return False
+        self.transport.write(text_frame(text))
+        return True
 
     def handle_parser_exception(self) -> None:
         """Say what is wrong with a frame, and wait until the client has closed as well.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from services.logs import Logs
     from services.rates import MutationRates
     from services.redaction import Redaction
+    from services.tail import Offer
     from services.viewer import Viewer
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Context:
     loaders: Loaders = field(default_factory=Loaders)
     feed_cursor: asyncio.Future[str] | None = None
     """Where the feed stood before anything else was read, where the operation asks for it."""
+    offer: Offer | None = None
+    """What events of a subscription are offered before they are yielded."""
 
     def require_viewer(self) -> Viewer:
         """Return who is asking. Raises UnauthenticatedError."""
@@ -71,9 +74,9 @@ class Context:
         """Read through a loader, see Loaders.load."""
         return self.loaders.load(read, key, then)
 
-    def for_operation(self) -> Context:
+    def for_operation(self, offer: Offer | None = None) -> Context:
         """Return the context of one more operation of the same person."""
-        return Context(self.services, self.viewer)
+        return Context(self.services, self.viewer, offer=offer)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -36,14 +36,16 @@ async def job_status_changed(
 ) -> AsyncGenerator[JobLog, None]:
     """Status changes of one job, or of every job that the viewer may see."""
     viewer = await _check(info, job_id, after)
-    return info.context.services.feed.follow(viewer, job_id, after, only=JobLogType.STATUS_CHANGE)
+    feed, offer = info.context.services.feed, info.context.offer
+    return feed.follow(viewer, job_id, after, only=JobLogType.STATUS_CHANGE, offer=offer)
 
 
 async def job_log_appended(info: Info, job_id: strawberry.ID, after: str | None = None) -> AsyncGenerator[JobLog, None]:
     """Each log entry of one job as it is committed."""
     viewer = await _check(info, job_id, after)
     payload = "payload" in selected(info, ("log",))
-    return info.context.services.feed.follow(viewer, job_id, after, payload=payload)
+    feed, offer = info.context.services.feed, info.context.offer
+    return feed.follow(viewer, job_id, after, payload=payload, offer=offer)
 
 
 def cursor(root: JobLog) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -36,7 +37,7 @@ from schema.limits import Limits
 from schema.nodes import Validation
 from schema.roots import Mutation, Query, Subscription
 from schema.scalars import SCALARS
-from schema.sharing import Answers, Known, variables_of
+from schema.sharing import Answers, Known, Told, variables_of
 from services.trace import current_trace_id, new_trace_id
 
 _ALLOWED = {type_: Allowed(type_.value) for type_ in OperationType}
@@ -158,23 +159,24 @@ class Schema(strawberry.Schema):
             return self._executor(operation, variable_values, context, root_value)
 
         variables = variables_of(operation.told_by, variable_values or {})
-        return self._told(executor_for, context_value, (query, operation_name, variables))
+        return Told(partial(self._told, executor_for, context_value, (query, operation_name, variables)))
 
     async def _told(
-        self, executor_for: Callable[[Context], Any], context: Context, asked: Hashable
+        self, executor_for: Callable[[Context], Any], context: Context, asked: Hashable, told: Told
     ) -> AsyncGenerator[ExecutionResult]:
         """What a subscription is told; `asked` is all that it depends on besides who is asking."""
         begin_trace()
         try:
-            events = await _events_of(executor_for(context.for_operation()))
+            offer = None if told.tell is None else told.offer
+            events = await _events_of(executor_for(context.for_operation(offer)))
             if isinstance(events, list):
                 self.process_errors(cast("list[GraphQLError]", events))
                 yield PreExecutionError(data=None, errors=cast("list[GraphQLError]", events))
                 return
-            answers = self._answers(executor_for, context, asked)
+            answers = told.answers = self._answers(executor_for, context, asked)
             async with aclosing(events):
                 async for event in events:
-                    yield answers.known(event) or await answers.to(event)
+                    yield answers.now(event) or await answers.to(event)
         except Exception as error:  # noqa: BLE001  (what the stream or a bug raises is told, and ends it)
             errors = [error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)]
             self.process_errors(errors)

@@ -16,7 +16,7 @@ from graphql import GraphQLError, OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
@@ -50,7 +50,7 @@ from schema.http import (
     response_to,
 )
 from schema.scalars import written
-from schema.sharing import Answer
+from schema.sharing import Answer, Told
 from services.strict_json import InvalidJsonError, parse
 from services.trace import makes_spans, operation_span
 from services.viewer import Viewer
@@ -58,6 +58,8 @@ from services.viewer import Viewer
 Authenticate: TypeAlias = Callable[[str | None, Mapping[str, str]], Awaitable[Viewer | None]]
 """`Authorization` header (or what came under that key in connection_init) and cookies → who is asking, or None where
 neither says anything. Raises resolvers.errors.UnauthenticatedError for a token that is broken or expired."""
+
+SendNow: TypeAlias = Callable[[str], bool]
 
 TOO_MANY_OPERATIONS = "TOO_MANY_OPERATIONS"
 # What one response answers.
@@ -78,32 +80,24 @@ class _Connection(Context):
     connection_params: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-class _Socket(WebSocket):
-    """A WebSocket, and the server's own way of sending."""
-
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(scope, receive, send)
-        self.send_straight = send
+SEND_NOW = "signoff.send_now"
+"""Where a WebSocket's scope may have what sends a text at once and returns True, or returns False and does nothing,
+where that would have to wait or cannot be."""
 
 
 class _WebSocketAdapter(ASGIWebSocketAdapter):
-    ws: _Socket
-
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message. Raises WebSocketDisconnected, also where the server has closed by itself meanwhile."""
-        try:
-            await super().send_json(message)
-        except RuntimeError:
-            raise WebSocketDisconnected from None
+        await self.send_text(cast("GraphQLEndpoint", self.view).encode_json(message))
 
     async def send_text(self, text: str) -> None:
         """Send a message that is written already. Raises WebSocketDisconnected, as above."""
-        # All that Starlette looks at before it sends a message. Servers say with an OSError that a client has gone.
-        is_open = self.ws.application_state is WebSocketState.CONNECTED
-        send = self.ws.send_straight if is_open else self.ws.send
+        send_now: SendNow | None = self.ws.scope.get(SEND_NOW)
+        if send_now is not None and send_now(text):
+            return
         try:
-            await send({"type": "websocket.send", "text": text})
-        except (WebSocketDisconnect, RuntimeError, OSError):
+            await self.ws.send_text(text)
+        except (WebSocketDisconnect, RuntimeError):
             raise WebSocketDisconnected from None
 
     async def close(self, code: int, reason: str) -> None:
@@ -215,9 +209,12 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
 
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
-        send_text = cast("_WebSocketAdapter", self.websocket).send_text
+        adapter = cast("_WebSocketAdapter", self.websocket)
+        send_text, send_now = adapter.send_text, cast("SendNow | None", adapter.ws.scope.get(SEND_NOW))
         # As Strawberry writes it, around an answer that is written already.
         head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
+        if send_now is not None and isinstance(result_source, Told):
+            result_source.tell = lambda text: send_now(f"{head}{text}}}")
         async for result in result_source:
             if isinstance(result, Answer) and result.text is not None:
                 if not operation.completed:
@@ -319,7 +316,7 @@ class GraphQLEndpoint(GraphQL[Context, None]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or serve a WebSocket for as long as it is open."""
         if scope["type"] != "http":
-            await self.run(_Socket(scope, receive, send))
+            await self.run(WebSocket(scope, receive, send))
             return
         head = Head.of(scope)
         response: ASGIApp

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 from weakref import WeakValueDictionary
 
 from graphql import GraphQLError
@@ -64,10 +64,10 @@ class Answers:
         self._made: OrderedDict[int, _Made] = OrderedDict()
         self._characters = 0
 
-    def known(self, event: object) -> Answer | None:
-        """Return what is told of an event, where that is known."""
-        made = self._made.get(id(event))
-        return None if made is None else made.answer
+    def now(self, event: object) -> Answer | None:
+        """Return what is told of an event, where that takes no waiting and has not failed."""
+        made = self._made.get(id(event)) or self._make(event)
+        return made.answer
 
     async def to(self, event: object) -> Answer:
         """Return what is told of an event, made when it is first asked for. Raises what its execution raises."""
@@ -122,6 +122,38 @@ class Answers:
         self._characters += made.size
         while len(self._made) > 1 and (self._characters > _KEPT_CHARACTERS or len(self._made) > _KEPT_ANSWERS):
             self._characters -= self._made.popitem(last=False)[1].size
+
+
+class Told:
+    """What a subscription is told: an async generator of results."""
+
+    __slots__ = ("_results", "answers", "tell")
+
+    def __init__(self, results: Callable[[Told], AsyncGenerator[ExecutionResult]]) -> None:
+        self.tell: Callable[[str], bool] | None = None
+        """Given, before the first result is asked for, by whoever can send a text at once, or say False and do nothing.
+
+        What comes while the next result is waited for is told that way where it can be, and is then no result any more.
+        """
+        self.answers: Answers | None = None
+        self._results = results(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[ExecutionResult]:
+        return self._results.__anext__()
+
+    def aclose(self) -> Awaitable[None]:
+        """End; nothing is told any more."""
+        return self._results.aclose()
+
+    def offer(self, event: object) -> bool:
+        """Tell an event, where that takes no waiting and goes without errors."""
+        if self.tell is None or self.answers is None:
+            return False
+        answer = self.answers.now(event)
+        return answer is not None and answer.text is not None and self.tell(answer.text)
 
 
 Known: TypeAlias = WeakValueDictionary[Hashable, Answers]

@@ -12,7 +12,7 @@ from db import feed as feed_rows
 from db import logs as log_rows
 from services import cursors, ids
 from services.refusals import SlowConsumerError
-from services.tail import BATCH, KEPT, KEPT_WITH_PAYLOADS, Batch, Tail
+from services.tail import BATCH, KEPT, KEPT_WITH_PAYLOADS, Batch, Offer, Tail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -65,6 +65,7 @@ class Feed:
         *,
         only: JobLogType | None = None,
         payload: bool = False,
+        offer: Offer | None = None,
     ) -> AsyncGenerator[JobLog]:
         """Yield the entries after a cursor, then each new one as it is committed, for ever.
 
@@ -74,6 +75,9 @@ class Feed:
 
         Who follows the same is yielded the very same entries, where they came after it did: an entry that is another
         object was read for this follower alone.
+
+        What comes while the follower waits for it is given to `offer` first; what that takes is not yielded. So an
+        entry comes to many without waking any.
         """
         position = None if after is None else int(str(cursors.log_position(after)[0]))
         if job_id is not None and not ids.is_id(ids.JOB, job_id):
@@ -85,7 +89,7 @@ class Feed:
                 position = await self._present(job_id)
             while True:
                 if tail.end is None or position >= tail.end:
-                    await tail.more()
+                    position = await tail.more(position, offer)
                     continue
                 batch = tail.after(position) if position >= came_at else None
                 if batch is None:

@@ -42,6 +42,23 @@ class Read(Protocol):
     def __call__(self, position: int, /) -> Awaitable[Batch]: ...
 
 
+class Offer(Protocol):
+    """Takes an entry at once and says True, or has done nothing with it. Never waits for anything."""
+
+    def __call__(self, entry: JobLog, /) -> bool: ...
+
+
+class Waiting(asyncio.Future[int]):
+    """A follower that has taken all that there is: done, with its position, once there is more that it has to take."""
+
+    __slots__ = ("offer", "position")
+
+    def __init__(self, position: int, offer: Offer | None) -> None:
+        super().__init__()
+        self.position = position
+        self.offer = offer
+
+
 class Tail:
     """Reads on whenever a follower has taken all that there is, and waits for the bell where there is no more.
 
@@ -58,9 +75,8 @@ class Tail:
         self._asked_last: int | None = None
         self._answered_last: Batch | None = None
         self._read, self._kept, self._poll_seconds = read, kept, poll_seconds
-        self._loop = asyncio.get_running_loop()
         self._wanted = asyncio.Event()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Waiting] = []
         self._error: Exception | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -92,9 +108,13 @@ class Tail:
         self._answered_last = Batch(entries, entries[-1].seq if entries else self.end)
         return self._answered_last
 
-    def more(self) -> asyncio.Future[None]:
-        """Return what is done once there may be more, or has what went wrong with the reading."""
-        waiting = self._loop.create_future()
+    def more(self, position: int, offer: Offer | None = None) -> Waiting:
+        """Return what is done once there may be more after a position, or has what went wrong with the reading.
+
+        What comes meanwhile is offered, in its order. As long as it is all taken, the follower waits on; its position
+        moves with what was taken.
+        """
+        waiting = Waiting(position, offer)
         if self._error is None:
             self._waiting.append(waiting)
             self._wanted.set()
@@ -121,7 +141,9 @@ class Tail:
                         await self._tell(len(entries))
         except Exception as error:  # noqa: BLE001  (it belongs to those who follow)
             self._error = error
-            await self._tell()
+            for one in self._waiting:
+                if not one.done():
+                    one.set_exception(error)
 
     def _forget(self, count: int) -> None:
         if count > 0:
@@ -130,16 +152,37 @@ class Tail:
             del self._entries[:count]
 
     async def _tell(self, entries: int = 0) -> None:
-        """Wake those who wait, of a burst a few at a time: each sends all of it before it waits again."""
+        """Tell those who wait, of a burst a few at a time: each sends all of it before it waits again."""
         self._wanted.clear()
         waiting, self._waiting = self._waiting, []
         at_once = max(1, TOLD_AT_ONCE // max(1, entries))
         for number, one in enumerate(waiting, 1):
             if one.done():
                 continue  # it has left
-            if self._error is None:
-                one.set_result(None)
+            try:
+                takes_all = one.offer is not None and self._takes_all(one, one.offer)
+            except Exception as error:  # noqa: BLE001  (it belongs to who follows)
+                one.set_exception(error)
+                continue
+            if takes_all:
+                self._waiting.append(one)
             else:
-                one.set_exception(self._error)
+                one.set_result(one.position)
             if number % at_once == 0:
                 await asyncio.sleep(0)
+        if self._waiting:
+            self._wanted.set()
+
+    def _takes_all(self, one: Waiting, offer: Offer) -> bool:
+        """Offer somebody what there is after their position."""
+        end = self.end or 0
+        while one.position < end:
+            batch = self.after(one.position)
+            if batch is None:
+                return False
+            for entry in batch.entries:
+                if not offer(entry):
+                    return False
+                one.position = entry.seq
+            one.position = batch.up_to
+        return True

@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from websockets.asyncio.client import connect
 
 from app.protocol import HttpProtocol, WebSocketProtocol
+from schema.endpoint import SEND_NOW
 from tests.schema.conftest import until
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -309,7 +310,7 @@ CLOSE: Mapping[str, Any] = {"type": "websocket.close"}
     "messages",
     [
         [ACCEPT, TEXT, BYTES, TEXT],
-        [ACCEPT, {**TEXT, "bytes": None}, {**BYTES, "text": None}, {**TEXT, "bytes": b"both"}],
+        [ACCEPT, {**TEXT, "bytes": None}, TEXT, {**BYTES, "text": None}, {**TEXT, "bytes": b"both"}],
         [ACCEPT, CLOSE, TEXT],
         [ACCEPT, {"type": "websocket.send"}],
         [ACCEPT, {**TEXT, "type": "websocket.unknown"}],
@@ -319,15 +320,21 @@ CLOSE: Mapping[str, Any] = {"type": "websocket.close"}
     ids=str,
 )
 async def test_a_websocket_sends_what_uvicorn_sends(messages: list[Mapping[str, Any]]) -> None:
+    """Sent at once where it can be, and else as ASGI has it."""
     sent: list[list[bytes]] = []
     failed: list[list[str]] = []
+    at_once = list[bool]()
     for protocol in (WebSocketProtocol, WebSocketsSansIOProtocol):
         errors: list[str] = []
 
-        async def app(_scope: Any, receive: Any, send: Any, errors: list[str] = errors) -> None:
+        async def app(scope: Any, receive: Any, send: Any, errors: list[str] = errors) -> None:
             await receive()
             for message in messages:
                 try:
+                    if message is TEXT and SEND_NOW in scope:
+                        at_once.append(scope[SEND_NOW](message["text"]))
+                        if at_once[-1]:
+                            continue
                     await send({**message})
                 except Exception as error:  # noqa: BLE001
                     errors.append(repr(error))
@@ -338,6 +345,8 @@ async def test_a_websocket_sends_what_uvicorn_sends(messages: list[Mapping[str, 
 
     assert sent[0] == sent[1]
     assert failed[0] == failed[1]
+    until_closed = messages[: messages.index(CLOSE)] if CLOSE in messages else messages
+    assert at_once == [message in until_closed and ACCEPT in messages for message in messages if message is TEXT]
 
 
 # ------------------------------------------------------------------------------------------------------ a real server
@@ -365,7 +374,9 @@ async def echoing(_scope: Any, receive: Any, send: Any) -> None:
 
 async def talk(socket: WebSocket) -> None:
     await socket.accept()
-    await socket.send_text(await socket.receive_text())
+    text = await socket.receive_text()
+    if not socket.scope[SEND_NOW](text):
+        await socket.send_text(text)
     await socket.close()
 
 

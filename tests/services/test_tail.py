@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Self
@@ -12,7 +13,7 @@ from db import logs as log_rows
 from db.records import JobLog
 from services.cursors import log_cursor
 from services.feed import Feed
-from services.tail import BATCH, Batch, Tail
+from services.tail import BATCH, Batch, Offer, Tail
 from tests.services.conftest import ADMIN, CLIENT, House
 
 MANY = 20
@@ -113,6 +114,8 @@ async def test_whoever_comes_when_and_however_slow_sees_each_entry_once_in_order
     commits = [dice.choice((1, 1, 2, 12)) for _ in range(25)]
     expected = sum(commits) + (len(commits) if all_jobs else 0)
 
+    offered = Counter[int]()
+
     async def write() -> None:
         for count in commits:
             await house.append(mine.id, count)
@@ -120,12 +123,24 @@ async def test_whoever_comes_when_and_however_slow_sees_each_entry_once_in_order
             await asyncio.sleep(dice.choice((0, 0, 0.002)))
 
     async def follow(seed: int) -> list[int]:
-        """Leaves and comes back now and then, and is slow now and then."""
+        """Leaves and comes back now and then, is slow now and then, and takes most of what it is offered."""
         habits = random.Random(seed)
         cursor, seen = start, list[int]()
+
+        def offer(entry: JobLog) -> bool:
+            if len(seen) == expected - 1 or habits.random() < 0.2:
+                return False
+            seen.append(entry.seq)
+            offered[seed] += 1
+            return True
+
         while len(seen) < expected:
-            async with aclosing(feed.follow(ADMIN, None if all_jobs else mine.id, cursor)) as events:
-                for _ in range(min(habits.choice((3, 20, 60, 400)), expected - len(seen))):
+            async with aclosing(
+                feed.follow(ADMIN, None if all_jobs else mine.id, cursor, offer=offer if seed % 4 else None)
+            ) as events:
+                for _ in range(habits.choice((3, 20, 60, 400))):
+                    if len(seen) == expected:
+                        break
                     seen.append((await anext(events)).seq)
                     if habits.random() < 0.1:
                         await asyncio.sleep(habits.choice((0, 0.003, 0.01)))
@@ -140,6 +155,8 @@ async def test_whoever_comes_when_and_however_slow_sees_each_entry_once_in_order
     assert len(set(seen[0])) == expected
     assert seen[0] == sorted(seen[0])
     assert all(numbers == seen[0] for numbers in seen)
+    assert offered[0] == 0
+    assert offered.total() > expected // 4  # some are not there when entries come
 
 
 @sqlite
@@ -213,17 +230,17 @@ async def test_a_tail_keeps_no_more_than_it_was_told_to_and_nothing_for_long() -
     log = Log()
     tail = Tail(log.read, kept=10, poll_seconds=0.05)
     tail.begin(log, log.present)
-    await tail.more()
+    await tail.more(0)
     assert tail.end == 0
     log.ring(*range(1, 31))
-    await tail.more()
+    await tail.more(0)
 
     assert tail.after(5) is None
     newest = tail.after(25)
     assert newest is not None
     assert [entry.seq for entry in newest.entries] == [26, 27, 28, 29, 30]
 
-    left, staying = tail.more(), tail.more()
+    left, staying = tail.more(0), tail.more(0)
     left.cancel()
     log.looked.clear()
     async with asyncio.timeout(30):
@@ -233,16 +250,54 @@ async def test_a_tail_keeps_no_more_than_it_was_told_to_and_nothing_for_long() -
     await tail.stop()
 
 
+async def test_who_takes_what_is_offered_is_not_woken_and_who_does_not_is() -> None:
+    log, taken = Log(), list[int]()
+
+    def take_up_to(largest: int) -> Offer:
+        def offer(entry: JobLog) -> bool:
+            if entry.seq > largest:
+                return False
+            taken.append(entry.seq)
+            return True
+
+        return offer
+
+    def fail(_entry: JobLog) -> bool:
+        raise ZeroDivisionError
+
+    tail = Tail(log.read, kept=10, poll_seconds=5)
+    tail.begin(log, log.present)
+    await tail.more(0)
+    # One is beyond what there is, as somebody may be who has read it elsewhere.
+    takes, ahead = tail.more(0, take_up_to(9)), tail.more(3, take_up_to(9))
+    stops, fails = tail.more(0, take_up_to(2)), tail.more(0, fail)
+    log.ring(1, 2, 3)
+
+    assert await stops == 2
+    with pytest.raises(ZeroDivisionError):
+        await fails
+    assert taken == [1, 2, 3, 1, 2]
+    assert (takes.done(), takes.position, ahead.done(), ahead.position) == (False, 3, False, 3)
+    takes.cancel()
+    again = tail.more(3)
+    log.ring(4)
+    assert await again == 3
+    assert taken[5:] == [4]
+    assert ahead.position == 4
+    assert not tail.has_failed
+    await tail.stop()
+
+
 async def test_a_tail_reads_nothing_that_nobody_asks_for() -> None:
     log = Log()
     tail = Tail(log.read, kept=10, poll_seconds=5)
     tail.begin(log, log.present)
-    await tail.more()
+    await tail.more(0)
     for number in (1, 2):
         log.ring(number)
         await asyncio.sleep(0.01)
     assert log.reads == 0
-    await tail.more()
+    await tail.more(0)
     assert (log.reads, tail.end) == (1, 2)
     await tail.stop()
 
@@ -252,8 +307,8 @@ async def test_of_a_burst_only_some_are_told_before_others_have_a_turn(monkeypat
     log = Log()
     tail = Tail(log.read, kept=10, poll_seconds=5)
     tail.begin(log, log.present)
-    await tail.more()
-    crowd = [tail.more() for _ in range(6)]
+    await tail.more(0)
+    crowd = [tail.more(0) for _ in range(6)]
     log.ring(1, 2, 3, 4, 5)
     await crowd[0]
     assert sum(one.done() for one in crowd) < len(crowd)
