@@ -8,25 +8,26 @@ compressed bodies not opened, sizes bounded, and a deadline lies around the whol
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import os
 import re
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from functools import cache
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn
 
+import httpcore
 import httpx
 
+from services.connection import Connection
 from services.guard import EndpointNotAllowedError, Guard, endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from services.guard import Endpoint
 
@@ -92,7 +93,9 @@ class Answer:
 @cache
 def _trust(_own_authorities: str | None) -> ssl.SSLContext:
     """Read once whom this machine trusts, which takes 20 ms; httpx heeds the operator's own file of authorities."""
-    return httpx.create_ssl_context()
+    context = httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class GuardedHttp:
@@ -114,35 +117,6 @@ class GuardedHttp:
             raise call.timed_out() from None
 
 
-class _Stream(Protocol):
-    """A connection, as httpcore hands it to its tracers."""
-
-    async def aclose(self) -> None: ...
-
-
-@dataclass
-class _Progress:
-    """How far a call has got, which decides what its failure means."""
-
-    connection: _Stream | None = None
-    in_tls: bool = False
-    sending: bool = False
-    """From here on the other side may have the request."""
-    http_status: int | None = None
-
-    async def trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Take note of httpcore's events."""
-        match event:
-            case "connection.connect_tcp.complete":
-                self.connection = cast("_Stream", info["return_value"])
-            case "connection.start_tls.started":
-                self.in_tls = True
-            case "http11.send_request_headers.started":
-                self.sending = True
-            case _:
-                pass
-
-
 @dataclass
 class _Call:
     """One request on its way."""
@@ -155,45 +129,34 @@ class _Call:
     tls: ssl.SSLContext
     who: str
     answer_bytes: int
-    progress: _Progress = field(default_factory=_Progress)
+    may_have_arrived: bool = field(default=False, init=False)
+    http_status: int | None = field(default=None, init=False)
 
     async def run(self) -> Answer:
         """Resolve, connect, send, read. Raises CallError."""
         to, addresses = await self._checked()
-        for left, address in enumerate(addresses, 1 - len(addresses)):
-            request = httpx.Request(
-                "POST",
-                to.url.copy_with(host=address),
-                headers={
-                    "host": to.url.netloc.decode("ascii"),
-                    "content-type": "application/json",
-                    "accept": "application/json",
-                    "accept-encoding": "identity",
-                    "connection": "close",
-                    "user-agent": "signoff",
-                    **self.headers,
-                },
-                content=self.body.encode(),
-                extensions={
-                    "sni_hostname": to.host,  # what the certificate must be for
-                    "timeout": {"connect": CONNECT_SECONDS},
-                    "trace": self.progress.trace,
-                },
-            )
-            try:
-                return await self._exchange(request)
-            except httpx.TransportError as error:
-                if left == 0 or self.progress.connection is not None:
-                    self._fail_transport(error)
-        raise AssertionError("a host has at least one address")
+        connection = await self._connected(addresses, to.port)
+        try:
+            if to.url.scheme == "https":
+                await self._secure(connection, to.host)
+            self.may_have_arrived = True
+            return await self._exchange(connection, to)
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            # h11 hints at 431 (Request Header Fields Too Large) where its own bound on headers was reached.
+            if getattr(error.__cause__, "error_status_hint", None) == 431:  # noqa: PLR2004
+                self._fail_headers()
+            message = f"The {self.who} was sent the request, but the connection broke before a complete answer came."
+            self._fail(Reach.CUT, "connection_broken", message)
+        finally:
+            connection.close()
 
     def timed_out(self) -> CallError:
         """Say what it means that the time is up."""
-        if not self.progress.sending:
+        if not self.may_have_arrived:
             message = f"The {self.who} could not be connected to in time."
             return CallError(Reach.NOT_SENT, "connect_timeout", message)
         message = f"The {self.who} did not answer completely within {round(self.timeout_seconds, 2):g} s."
-        return CallError(Reach.TIMED_OUT, "timeout", message, http_status=self.progress.http_status)
+        return CallError(Reach.TIMED_OUT, "timeout", message, http_status=self.http_status)
 
     async def _checked(self) -> tuple[Endpoint, Sequence[str]]:
         """Read the URL and resolve its host to addresses that may be connected to."""
@@ -211,27 +174,56 @@ class _Call:
             why = "does not exist" if unknown else "could not be resolved"
             self._fail(Reach.NOT_SENT, "dns_failed", f"The {self.who}'s host {why}.")
 
-    async def _exchange(self, request: httpx.Request) -> Answer:
-        transport = httpx.AsyncHTTPTransport(verify=self.tls, trust_env=False)
-        try:
-            response = await transport.handle_async_request(request)
+    async def _connected(self, addresses: Sequence[str], port: int) -> Connection:
+        """Connect to the first address that can be."""
+        last: OSError | None = None
+        for address in addresses:
             try:
-                return await self._read(response)
-            finally:
-                await response.aclose()
-        finally:
-            await transport.aclose()
-            if self.progress.connection is not None:
-                # A handshake that is cancelled leaves its connection open.
-                await self.progress.connection.aclose()
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    return await Connection.to(address, port)
+            except OSError as error:
+                last = error
+        if isinstance(last, TimeoutError):
+            raise self.timed_out()
+        if isinstance(last, ConnectionRefusedError):
+            raise CallError(Reach.NOT_SENT, "connection_refused", f"The {self.who} refused the connection.")
+        raise CallError(Reach.NOT_SENT, "connect_failed", f"The {self.who} could not be connected to.")
 
-    async def _read(self, response: httpx.Response) -> Answer:
-        status = self.progress.http_status = response.status_code
-        if not response.is_success:
+    async def _secure(self, connection: Connection, host: str) -> None:
+        """Begin TLS with whoever proves to be that host."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await connection.start_tls(self.tls, host)
+        except TimeoutError:
+            raise self.timed_out() from None
+        except OSError as error:
+            why = f" ({error.verify_message})" if isinstance(error, ssl.SSLCertVerificationError) else ""
+            self._fail(Reach.NOT_SENT, "tls_failed", f"The {self.who} and TLS: no secure connection{why}.")
+
+    async def _exchange(self, connection: Connection, to: Endpoint) -> Answer:
+        url, body = to.url, self.body.encode()
+        headers = {
+            "host": url.netloc.decode("ascii"),
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "connection": "close",
+            "user-agent": "signoff",
+            **self.headers,
+        }
+        where = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=to.port, target=url.raw_path)
+        request = httpcore.Request("POST", where, headers=list(headers.items()), content=body)
+        exchange = httpcore.AsyncHTTP11Connection(request.url.origin, connection)
+        return await self._read(await exchange.handle_async_request(request))
+
+    async def _read(self, response: httpcore.Response) -> Answer:
+        status = self.http_status = response.status
+        if not 200 <= status < 300:  # noqa: PLR2004
             return await self._read_error(response)
-        if sum(len(name) + len(value) for name, value in response.headers.raw) > MAX_HEADER_BYTES:
+        if sum(len(name) + len(value) for name, value in response.headers) > MAX_HEADER_BYTES:
             self._fail_headers()
-        encoding = response.headers.get("content-encoding", "").strip().lower()
+        encoding = _header(response, b"content-encoding").lower()
         if encoding not in {"", "identity"}:
             # Not even looked at: 300 KB of gzip can be 300 MB of zeros.
             message = f"The {self.who} sent a compressed answer, although only identity is accepted."
@@ -243,60 +235,41 @@ class _Call:
             self._fail(Reach.ANSWERED, "answer_too_large", message, received=bytes(received))
         return Answer(status, bytes(received))
 
-    async def _read_error(self, response: httpx.Response) -> Answer:
+    async def _read_error(self, response: httpcore.Response) -> Answer:
         """A status other than 2xx decides by itself, whatever becomes of its body."""
         received = bytearray()
-        with contextlib.suppress(httpx.TransportError, TimeoutError):
+        with suppress(httpcore.NetworkError, httpcore.ProtocolError, TimeoutError):
             async with asyncio.timeout(_ERROR_BODY_SECONDS):
-                if not response.headers.get("content-encoding"):
+                if not _header(response, b"content-encoding"):
                     await _receive(response, MAX_ERROR_BYTES, received)
-        return Answer(response.status_code, bytes(received), _retry_after(response.headers.get("retry-after")))
+        return Answer(response.status, bytes(received), _retry_after(_header(response, b"retry-after")))
 
     # ----------------------------------------------------------------------------------------------- failures
 
     def _fail(self, reach: Reach, code: str, message: str, *, received: bytes = b"") -> NoReturn:
-        raise CallError(reach, code, message, http_status=self.progress.http_status, received=received) from None
+        raise CallError(reach, code, message, http_status=self.http_status, received=received) from None
 
     def _fail_headers(self) -> NoReturn:
         message = f"The {self.who} sent more than {MAX_HEADER_BYTES} bytes of headers."
         self._fail(Reach.ANSWERED, "headers_too_large", message)
 
-    def _fail_transport(self, error: httpx.TransportError) -> NoReturn:
-        """Word what broke below HTTP, by how far the call had got."""
-        causes = list(_causes(error))
-        if self.progress.sending:
-            # h11 hints at 431 (Request Header Fields Too Large) where its own bound on headers was reached.
-            if any(getattr(cause, "error_status_hint", None) == 431 for cause in causes):  # noqa: PLR2004
-                self._fail_headers()
-            message = f"The {self.who} was sent the request, but the connection broke before a complete answer came."
-            self._fail(Reach.CUT, "connection_broken", message)
-        if isinstance(error, httpx.TimeoutException):
-            raise self.timed_out() from None
-        if self.progress.in_tls:
-            reason = next(
-                (cause.verify_message for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)),
-                "",
-            )
-            why = f" ({reason})" if reason else ""
-            self._fail(Reach.NOT_SENT, "tls_failed", f"The {self.who} and TLS: no secure connection{why}.")
-        if any(isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED for cause in causes):
-            self._fail(Reach.NOT_SENT, "connection_refused", f"The {self.who} refused the connection.")
-        self._fail(Reach.NOT_SENT, "connect_failed", f"The {self.who} could not be connected to.")
+
+def _header(response: httpcore.Response, name: bytes) -> str:
+    """All values of a header (its name in lower case), or an empty text."""
+    return b", ".join(value for each, value in response.headers if each.lower() == name).decode("latin-1").strip()
 
 
-async def _receive(response: httpx.Response, limit: int, into: bytearray) -> None:
+async def _receive(response: httpcore.Response, limit: int, into: bytearray) -> None:
     """Read the body as it was sent; more than `limit` bytes mean that there were more."""
-    async for chunk in response.aiter_raw():
+    async for chunk in response.aiter_stream():
         into += chunk
         if len(into) > limit:
             break
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(value: str) -> float | None:
     """Read Retry-After, in seconds or as a date; at most a day."""
-    if value is None:
-        return None
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+    if re.fullmatch(r"[0-9]{1,9}", value):
         seconds = float(value)
     else:
         try:
@@ -305,18 +278,3 @@ def _retry_after(value: str | None) -> float | None:
             return None
         seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """List an exception and what led to it, groups opened."""
-    waiting: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            waiting += cast("BaseExceptionGroup[BaseException]", one).exceptions
