@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.protocol import State
 
 from schema.endpoint import SEND_NOW
@@ -161,17 +162,21 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Give it to uvicorn as `ws`. A text that nothing has to be done to is written as the one frame that it is."""
+    """Give it to uvicorn as `ws`."""
 
     async def run_asgi(self) -> None:
         """Run the application, which is told how to send a text at once."""
-        cast("dict[str, Any]", self.scope)[SEND_NOW] = self.send_now
-        await super().run_asgi()
+        scope = cast("dict[str, Any]", self.scope)
+        scope[SEND_NOW] = self.send_now
+        try:
+            await super().run_asgi()
+        finally:
+            del scope[SEND_NOW]  # else only a search for cycles would find this
 
     def send_now(self, text: str) -> bool:
-        """Send a text, unless there is anything about that for uvicorn to see to; whether it is sent."""
+        """Send a text as one frame, unless uvicorn has to see to anything about that; whether it is sent."""
         connection = self.conn
-        # It is open from the handshake on until either side has closed, or has been told why it is.
+        # It is open from the handshake's end until either side has sent a close frame.
         if connection.state is not State.OPEN or connection.extensions or self.disconnected:
             return False
         if not self.writable.is_set():
@@ -179,16 +184,29 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(text_frame(text))
         return True
 
+    def data_received(self, data: bytes) -> None:
+        """Receive what has come."""
+        try:
+            super().data_received(data)
+        except InvalidState:
+            # Behind a text that is no UTF-8 came the client's own close, whose answer is still to be sent.
+            self.handle_parser_exception()
+
     def handle_parser_exception(self) -> None:
         """Say what is wrong with a frame, and wait until the client has closed as well.
 
         Closed at once, with something of the client's still to come, the connection is reset, and what was said is
         lost. RFC 6455, section 7.1.1. What comes meanwhile is read and dropped.
         """
-        said = self.conn.close_sent
-        if self.close_sent or said is None:
+        if self.close_sent:
             return
         self.close_sent = True
+        said = self.conn.close_sent
+        if said is None:  # there is no socket yet that could be closed in its own words
+            self.handshake_complete = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            self.transport.close()
+            return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": said.code, "reason": said.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         if self.conn.eof_sent and self.transport.can_write_eof():
@@ -196,7 +214,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 def text_frame(text: str) -> bytes:

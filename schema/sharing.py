@@ -90,14 +90,15 @@ class Answers:
         try:
             executor = self._executor.build_per_event_executor(made.event)
             result = executor.execute_operation(False)  # noqa: FBT003  (not one root field after the other)
+            if executor.is_awaitable(result):
+                # A task: the listener that asked first may leave while the others wait.
+                made.making = asyncio.create_task(self._finish(made, result), context=context)
+                return
+            answer = self._answer(result)
         except Exception as error:  # noqa: BLE001  (it belongs to those who asked)
             self._end(made, error)
-            return
-        if executor.is_awaitable(result):
-            # A task: the listener that asked first may leave while the others wait.
-            made.making = asyncio.create_task(self._finish(made, result), context=context)
         else:
-            self._end(made, self._answer(result))
+            self._end(made, answer)
 
     async def _finish(self, made: _Made, result: Awaitable[Any]) -> None:
         try:

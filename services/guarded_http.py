@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpcore
 import httpx
 
-from services.connection import Connection
+from services.connection import Connection, connected
 from services.guard import EndpointNotAllowedError, Guard, endpoint
 
 if TYPE_CHECKING:
@@ -135,11 +135,9 @@ class _Call:
     async def run(self) -> Answer:
         """Resolve, connect, send, read. Raises CallError."""
         to, addresses = await self._checked()
-        connection = await self._connected(addresses, to.port)
+        connection = await self._over(await self._connected(addresses, to.port), to)
+        self.may_have_arrived = True
         try:
-            if to.url.scheme == "https":
-                await self._secure(connection, to.host)
-            self.may_have_arrived = True
             return await self._exchange(connection, to)
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             # h11 hints at 431 (Request Header Fields Too Large) where its own bound on headers was reached.
@@ -174,13 +172,13 @@ class _Call:
             why = "does not exist" if unknown else "could not be resolved"
             self._fail(Reach.NOT_SENT, "dns_failed", f"The {self.who}'s host {why}.")
 
-    async def _connected(self, addresses: Sequence[str], port: int) -> Connection:
+    async def _connected(self, addresses: Sequence[str], port: int) -> socket.socket:
         """Connect to the first address that can be."""
         last: OSError | None = None
         for address in addresses:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    return await Connection.to(address, port)
+                    return await connected(address, port)
             except OSError as error:
                 last = error
         if isinstance(last, TimeoutError):
@@ -189,11 +187,12 @@ class _Call:
             raise CallError(Reach.NOT_SENT, "connection_refused", f"The {self.who} refused the connection.")
         raise CallError(Reach.NOT_SENT, "connect_failed", f"The {self.who} could not be connected to.")
 
-    async def _secure(self, connection: Connection, host: str) -> None:
-        """Begin TLS with whoever proves to be that host."""
+    async def _over(self, connected: socket.socket, to: Endpoint) -> Connection:
+        """Begin, in TLS with whoever proves to be that host where the URL says so."""
+        tls = self.tls if to.url.scheme == "https" else None
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.start_tls(self.tls, host)
+                return await Connection.over(connected, tls, to.host)
         except TimeoutError:
             raise self.timed_out() from None
         except OSError as error:

@@ -132,13 +132,14 @@ class Tail:
                     await self._wanted.wait()
                     if is_all and not await bell.wait(self._poll_seconds):
                         self._forget(len(self._entries))
-                        self._waiting = [one for one in self._waiting if not one.done()]
                     entries, self.end = await self._read(self.end)
                     is_all = len(entries) < BATCH
                     if entries:
                         self._entries += entries
                         self._forget(len(self._entries) - self._kept)
                         await self._tell(len(entries))
+                    else:  # who has left would be kept until there is something to tell
+                        self._waiting = [one for one in self._waiting if not one.done()]
         except Exception as error:  # noqa: BLE001  (it belongs to those who follow)
             self._error = error
             for one in self._waiting:

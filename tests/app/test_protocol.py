@@ -1,6 +1,7 @@
 """What goes over the wire, and in how many pieces."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from types import SimpleNamespace
@@ -57,6 +58,9 @@ class Written(asyncio.Transport):
 
     def write_eof(self) -> None:
         pass
+
+    def abort(self) -> None:
+        self.is_closed = True
 
 
 class Clock:
@@ -510,6 +514,44 @@ async def test_who_does_not_close_after_a_broken_frame_is_cut_off(broken: bytes)
     clock.advance_to(10)
 
     assert connection.wire.is_closed
+
+
+async def test_who_has_closed_behind_a_broken_text_is_answered() -> None:
+    clock = Clock()
+    connection = Connection(echoing, WebSocketProtocol, clock)
+    connection.protocol.data_received(UPGRADE)
+    await until(lambda: bool(connection.wire.pieces))
+
+    assert await connection.ask(frame(1, b"\xff") + frame(8, (1000).to_bytes(2, "big"))) == [b"\x88\x02\x03\xe8"]
+    clock.advance_to(10)
+    assert connection.wire.is_closed
+
+
+async def test_who_breaks_a_frame_before_there_is_a_socket_is_cut_off() -> None:
+    connection = Connection(echoing, WebSocketProtocol, Clock())
+
+    assert await connection.ask(UPGRADE + frame(3, b"no such kind of frame")) == []
+    assert connection.wire.is_closed
+
+
+async def test_a_socket_that_is_closed_is_not_left_for_a_search_for_cycles(port: int) -> None:
+    async def closed_sockets() -> None:
+        for _ in range(10):
+            async with connect(f"ws://127.0.0.1:{port}/talk") as socket:
+                await socket.send("text")
+                await socket.recv()
+
+    def kept() -> int:
+        return sum(type(each) is WebSocketProtocol for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        await closed_sockets()
+        await until(lambda: kept() == before)
+    finally:
+        gc.enable()
 
 
 async def test_who_closes_after_a_broken_text_is_not_waited_for() -> None:

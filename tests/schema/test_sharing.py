@@ -230,6 +230,26 @@ async def test_a_bug_is_masked_and_logged_once_for_all(
     assert len([record for record in caplog.records if "LookupError" in record.getMessage()]) == 1
 
 
+async def test_an_answer_that_cannot_be_written_keeps_nobody_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> bytes:
+        raise OverflowError
+
+    monkeypatch.setattr("schema.sharing.written", fails)
+    context = Context(scene.services, ADMIN)
+
+    async def first() -> Any:
+        results: Any = await scene.schema.stream("subscription { jobStatusChanged { cursor } }", context_value=context)
+        async with aclosing(results):
+            return await anext(results)
+
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(*(first() for _ in range(3)))
+
+    assert [result.errors[0].extensions["code"] for result in results] == ["INTERNAL"] * 3
+
+
 async def test_both_transports_tell_the_same_bytes(api: Api, served: str) -> None:
     job_id = await new_job(api)
     body = {"query": PLAIN, "variables": {"id": job_id}}

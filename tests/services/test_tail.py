@@ -14,6 +14,7 @@ from db.records import JobLog
 from services.cursors import log_cursor
 from services.feed import Feed
 from services.tail import BATCH, Batch, Offer, Tail
+from tests.schema.conftest import until
 from tests.services.conftest import ADMIN, CLIENT, House
 
 MANY = 20
@@ -212,6 +213,10 @@ class Log:
         self.numbers += numbers
         self._rung.set()
 
+    def rings_for_others(self) -> None:
+        """Somebody else's job has got an entry."""
+        self._rung.set()
+
     async def wait(self, timeout_seconds: float) -> bool:
         try:
             await asyncio.wait_for(self._rung.wait(), timeout_seconds)
@@ -241,6 +246,11 @@ async def test_a_tail_keeps_no_more_than_it_was_told_to_and_nothing_for_long() -
     assert [entry.seq for entry in newest.entries] == [26, 27, 28, 29, 30]
 
     left, staying = tail.more(0), tail.more(0)
+    left.cancel()
+    log.rings_for_others()
+    await until(lambda: tail._waiting == [staying])  # noqa: SLF001
+
+    left = tail.more(0)
     left.cancel()
     log.looked.clear()
     async with asyncio.timeout(30):
