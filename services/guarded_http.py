@@ -185,7 +185,7 @@ class _Call:
             raise self.timed_out()
         if isinstance(last, ConnectionRefusedError):
             raise CallError(Reach.NOT_SENT, "connection_refused", f"The {self.who} refused the connection.")
-        raise CallError(Reach.NOT_SENT, "connect_failed", f"The {self.who} could not be connected to.")
+        raise self._unconnected()
 
     async def _over(self, connected: socket.socket, to: Endpoint) -> Connection:
         """Begin, in TLS with whoever proves to be that host where the URL says so."""
@@ -196,6 +196,8 @@ class _Call:
         except TimeoutError:
             raise self.timed_out() from None
         except OSError as error:
+            if tls is None:
+                raise self._unconnected() from None
             why = f" ({error.verify_message})" if isinstance(error, ssl.SSLCertVerificationError) else ""
             self._fail(Reach.NOT_SENT, "tls_failed", f"The {self.who} and TLS: no secure connection{why}.")
 
@@ -247,6 +249,9 @@ class _Call:
 
     def _fail(self, reach: Reach, code: str, message: str, *, received: bytes = b"") -> NoReturn:
         raise CallError(reach, code, message, http_status=self.http_status, received=received) from None
+
+    def _unconnected(self) -> CallError:
+        return CallError(Reach.NOT_SENT, "connect_failed", f"The {self.who} could not be connected to.")
 
     def _fail_headers(self) -> NoReturn:
         message = f"The {self.who} sent more than {MAX_HEADER_BYTES} bytes of headers."
