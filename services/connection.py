@@ -26,10 +26,9 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
     Nothing has a time-out of its own: who calls lays one around it.
     """
 
-    _transport: asyncio.Transport
-
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
         self._unsent = list[bytes]()
         self._received = bytearray()
         self._has_ended = self._is_lost = False
@@ -42,12 +41,13 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
         Nothing is received before TLS is there. Raises OSError, as ssl.SSLError is one.
         """
-        name = None if tls is None else host
+        made, name = cls(), None if tls is None else host
         try:
-            _, made = await asyncio.get_running_loop().create_connection(
-                cls, sock=connected, ssl=tls, server_hostname=name
-            )
+            await made._loop.create_connection(lambda: made, sock=connected, ssl=tls, server_hostname=name)
         except BaseException:
+            # First what reads from it, which asyncio leaves there where TLS had just begun: the number of a socket
+            # that is closed is the next one's.
+            made.close()
             connected.close()
             raise
         return made
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         Raises httpcore.ReadError where the connection has broken, once all that had come before is read.
         """
         del timeout
-        if self._unsent and not self._is_lost:
+        if self._unsent and self._transport is not None and not self._is_lost:
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
         if self._received:
@@ -95,7 +95,8 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
 
     def close(self) -> None:
         """End it at once, whatever is still to be sent."""
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def get_extra_info(self, info: str) -> object:
         """Nothing that is asked for."""
@@ -114,14 +115,14 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._received += data
         if len(self._received) > _MOST_UNREAD_BYTES:
             self._error = ConnectionAbortedError("it sent faster than it could be read")
-            self._transport.abort()
+            self.close()
         self._wake()
 
     def eof_received(self) -> bool:
         """Note that no more will come. What is still to be sent is sent, where TCP can do that."""
         self._has_ended = True
         self._wake()
-        return self._transport.get_extra_info("ssl_object") is None
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that nothing will come or go any more."""

@@ -8,7 +8,7 @@ import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpcore
 import pytest
@@ -195,4 +195,42 @@ def test_what_is_large_is_read_to_the_end_though_tls_does_not_say_that_it_is(loo
             connection.close()
 
     with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scene())
+
+
+def test_who_is_cancelled_as_tls_begins_leaves_nothing_that_reads(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of its socket is the next one's. On asyncio: uvloop keeps a socket that is read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def serve(server: socket.socket) -> None:
+        # It never says that TLS ends.
+        with suppress(OSError), context.wrap_socket(server.accept()[0], server_side=True) as accepted:
+            accepted.settimeout(5)
+            accepted.recv(1)
+
+    async def scene() -> None:
+        loop: Any = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            serving = asyncio.create_task(asyncio.to_thread(serve, server))
+            to = await open_to("127.0.0.1", server.getsockname()[1])
+            number, begin = to.fileno(), Connection.connection_made
+            trusted = ssl.create_default_context(cafile=certificate)
+            beginning = asyncio.create_task(Connection.over(to, trusted, "agent.example"))
+
+            def cancelled(self: Connection, transport: asyncio.BaseTransport) -> None:
+                begin(self, transport)
+                beginning.cancel()
+
+            with monkeypatch.context() as during:
+                during.setattr(Connection, "connection_made", cancelled)
+                await asyncio.wait({beginning})
+            assert beginning.cancelled()
+            assert to.fileno() == -1
+            assert number not in loop._selector.get_map()  # noqa: SLF001
+            await serving
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(scene())
