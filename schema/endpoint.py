@@ -86,13 +86,18 @@ where that would have to wait or cannot be."""
 
 
 class _WebSocketAdapter(ASGIWebSocketAdapter):
+    @property
+    def send_now(self) -> SendNow | None:
+        """What sends a text at once, see SEND_NOW."""
+        return cast("SendNow | None", self.ws.scope.get(SEND_NOW))
+
     async def send_json(self, message: Mapping[str, object]) -> None:
         """Send a message. Raises WebSocketDisconnected, also where the server has closed by itself meanwhile."""
         await self.send_text(cast("GraphQLEndpoint", self.view).encode_json(message))
 
     async def send_text(self, text: str) -> None:
         """Send a message that is written already. Raises WebSocketDisconnected, as above."""
-        send_now: SendNow | None = self.ws.scope.get(SEND_NOW)
+        send_now = self.send_now
         if send_now is not None and send_now(text):
             return
         try:
@@ -210,7 +215,7 @@ class _Handler(BaseGraphQLTransportWSHandler[Context, None]):
     async def _send_result_stream(self, operation: Any, result_source: Any) -> None:
         """Send results; a reader that was let go gets an `error`, after which it subscribes anew."""
         adapter = cast("_WebSocketAdapter", self.websocket)
-        send_text, send_now = adapter.send_text, cast("SendNow | None", adapter.ws.scope.get(SEND_NOW))
+        send_text, send_now = adapter.send_text, adapter.send_now
         # As Strawberry writes it, around an answer that is written already.
         head = f'{{"id":{orjson.dumps(operation.id).decode()},"type":"next","payload":'
         if send_now is not None and isinstance(result_source, Told):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import httpcore
 
@@ -23,7 +23,8 @@ _MOST_UNREAD_BYTES = 4 * 1024 * 1024
 class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """A TCP connection, or TLS over it. What is written is sent when something is read, in one piece.
 
-    Nothing has a time-out of its own: who calls lays one around it.
+    Nothing has a time-out of its own: who calls lays one around it. It never goes on in TLS: what came before
+    would count as if it had come through that.
     """
 
     def __init__(self) -> None:
@@ -80,15 +81,6 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         del timeout
         self._unsent.append(buffer)
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> NoReturn:
-        """Never: what came before would count as if it had come through TLS."""
-        raise NotImplementedError
-
     async def aclose(self) -> None:
         """End it, see `close`."""
         self.close()
@@ -97,11 +89,6 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         """End it at once, whatever is still to be sent."""
         if self._transport is not None:
             self._transport.abort()
-
-    def get_extra_info(self, info: str) -> object:
-        """Nothing that is asked for."""
-        del info
-        return None
 
     # --------------------------------------------------------------------------------------- what asyncio tells
 
