@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections import deque
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -495,12 +496,38 @@ async def _silence(engine: AsyncEngine) -> None:
             await asyncio.to_thread(worker.join, SQLITE_BUSY_SECONDS)
 
 
+class _SQLiteConnection(aiosqlite.Connection):
+    """One whose transaction is over when it is closed, and which is closed however it was left.
+
+    SQLite keeps a closed connection, with its locks, while a statement of it is in the middle of its rows: of whoever
+    was cancelled there, until that is collected. And the driver's own way of closing, cancelled in its turn, may forget
+    what it was to close.
+    """
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Roll back and close, behind all that is still to be executed, and end the thread."""
+        if not self._running:
+            return None
+        to_execute = cast("Any", self)._tx  # noqa: SLF001
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            to_execute.put_nowait((None, connection.rollback))
+            to_execute.put_nowait((None, connection.close))
+        stopped: asyncio.Future[Any] | None = cast("Any", super()).stop()
+        return stopped
+
+    async def close(self) -> None:
+        stopped = self.stop()
+        if stopped is not None:
+            await stopped
+
+
 def _set_up_sqlite(engine: AsyncEngine) -> None:
     """Durable, concurrent and checked: WAL, every commit on disk, foreign keys, our own BEGIN."""
     workers = _workers[engine.sync_engine] = WeakSet()
 
     def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(*args, **options)
+        connection = _SQLiteConnection(partial(sqlite3.connect, *args, **options), iter_chunk_size=64)
         worker = cast("Any", connection)._thread  # noqa: SLF001
         worker.daemon = True  # as SQLAlchemy has it
         workers.add(worker)

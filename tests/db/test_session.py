@@ -4,12 +4,15 @@
 # ruff: noqa: INP001
 
 import asyncio
+import gc
+import sqlite3
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import asyncpg
 import pytest
 from sqlalchemy import literal_column, select, text
@@ -245,6 +248,58 @@ async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(postgr
         for end in ends:
             end.set()
     await database.close()
+
+
+@pytest.mark.parametrize("again", [None, *range(5)])
+async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock(
+    tmp_path: Path, again: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signoff.db"
+    database, calls_left, execute = Database.open(f"sqlite+aiosqlite:///{path}"), 0, aiosqlite.Connection._execute  # noqa: SLF001
+    async with database.begin() as tx:
+        await tx.connection.execute(text("CREATE TABLE kept (number integer)"))
+
+    async def leaves(self: Any, function: Any, *given: Any, **options: Any) -> Any:
+        nonlocal calls_left
+        calls_left -= 1
+        if calls_left == 0:
+            cancel(writing, again)
+        return await execute(self, function, *given, **options)
+
+    def cancel(task: asyncio.Task[None], turns: int | None) -> None:
+        """Cancel it now, and once more after some turns of the loop."""
+        task.cancel()
+        if turns is not None:
+            after(turns, task.cancel)
+
+    def after(turns: int, call: Callable[[], object]) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(after, turns - 1, call)
+        else:
+            asyncio.get_running_loop().call_soon(call)
+
+    async def write() -> None:
+        async with database.begin() as tx:
+            await tx.connection.execute(text("INSERT INTO kept VALUES (1), (2) RETURNING number"))
+            await tx.connection.execute(text("SELECT * FROM kept"))
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", leaves)
+    other = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    # Nothing may be left for when garbage is collected.
+    gc.disable()
+    try:
+        calls, writing = 0, asyncio.create_task(asyncio.sleep(0))
+        while calls == 0 or writing.cancelled():
+            calls_left = calls = calls + 1
+            writing = asyncio.create_task(write())
+            await asyncio.wait([writing])
+            await asyncio.to_thread(other.executescript, "BEGIN IMMEDIATE; ROLLBACK")
+    finally:
+        gc.enable()
+        other.close()
+        await database.close()
+    # It was left at each call of the driver: two that take a cursor, execute, fetch and close it, at least.
+    assert calls > 10
 
 
 def test_a_thread_of_sqlite_says_nothing_to_a_loop_that_has_ended(
