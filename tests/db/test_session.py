@@ -255,7 +255,8 @@ async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock(
     tmp_path: Path, again: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "signoff.db"
-    database, calls_left, execute = Database.open(f"sqlite+aiosqlite:///{path}"), 0, aiosqlite.Connection._execute  # noqa: SLF001
+    database, calls_left = Database.open(f"sqlite+aiosqlite:///{path}"), 0
+    execute: Any = aiosqlite.Connection._execute  # noqa: SLF001
     async with database.begin() as tx:
         await tx.connection.execute(text("CREATE TABLE kept (number integer)"))
 
