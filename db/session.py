@@ -496,23 +496,41 @@ async def _silence(engine: AsyncEngine) -> None:
             await asyncio.to_thread(worker.join, SQLITE_BUSY_SECONDS)
 
 
-class _SQLiteConnection(aiosqlite.Connection):
-    """One whose transaction is over when it is closed, and which is closed however it was left.
+class _Closing(sqlite3.Connection):
+    """One of which nothing is left when it is closed.
 
-    SQLite keeps a closed connection, with its locks, while a statement of it is in the middle of its rows: of whoever
-    was cancelled there, until that is collected. And the driver's own way of closing, cancelled in its turn, may forget
-    what it was to close.
+    SQLite keeps a closed connection, with its locks and with what it reads, while a statement of it is in the middle of
+    its rows: of whoever was cancelled there, until that is collected.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors = WeakSet[sqlite3.Cursor]()
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        super().close()
+
+
+class _SQLiteConnection(aiosqlite.Connection):
+    """One that is closed however it was left.
+
+    The driver's own way of closing, cancelled in its turn, may forget what it was to close.
     """
 
     def stop(self) -> asyncio.Future[Any] | None:
-        """Roll back and close, behind all that is still to be executed, and end the thread."""
+        """Close, behind all that is still to be executed, and end the thread."""
         if not self._running:
             return None
-        to_execute = cast("Any", self)._tx  # noqa: SLF001
         connection, self._connection = self._connection, None
         if connection is not None:
-            to_execute.put_nowait((None, connection.rollback))
-            to_execute.put_nowait((None, connection.close))
+            cast("Any", self)._tx.put_nowait((None, connection.close))  # noqa: SLF001
         stopped: asyncio.Future[Any] | None = cast("Any", super()).stop()
         return stopped
 
@@ -527,7 +545,7 @@ def _set_up_sqlite(engine: AsyncEngine) -> None:
     workers = _workers[engine.sync_engine] = WeakSet()
 
     def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
-        connection = _SQLiteConnection(partial(sqlite3.connect, *args, **options), iter_chunk_size=64)
+        connection = _SQLiteConnection(partial(sqlite3.connect, *args, factory=_Closing, **options), iter_chunk_size=64)
         worker = cast("Any", connection)._thread  # noqa: SLF001
         worker.daemon = True  # as SQLAlchemy has it
         workers.add(worker)

@@ -251,7 +251,7 @@ async def test_whoever_waits_for_a_connection_gets_the_first_that_is_free(postgr
 
 
 @pytest.mark.parametrize("again", [None, *range(5)])
-async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock(
+async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock_and_nothing_that_is_read(
     tmp_path: Path, again: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "signoff.db"
@@ -294,7 +294,10 @@ async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock(
             calls_left = calls = calls + 1
             writing = asyncio.create_task(write())
             await asyncio.wait([writing])
-            await asyncio.to_thread(other.executescript, "BEGIN IMMEDIATE; ROLLBACK")
+            await asyncio.to_thread(other.executescript, "BEGIN IMMEDIATE; INSERT INTO kept VALUES (3); COMMIT")
+            # Whatever is read keeps the log of what was written from beginning anew.
+            kept_from_it = await asyncio.to_thread(other.execute, "PRAGMA wal_checkpoint(TRUNCATE)")
+            assert kept_from_it.fetchone() == (0, 0, 0)
     finally:
         gc.enable()
         other.close()
