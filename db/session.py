@@ -521,16 +521,21 @@ class _Closing(sqlite3.Connection):
 class _SQLiteConnection(aiosqlite.Connection):
     """One that is closed however it was left.
 
-    The driver's own way of closing, cancelled in its turn, may forget what it was to close.
+    The driver's own way of closing, cancelled in its turn, may forget what it was to close; and what is still
+    connecting it does not close.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        # Of the thread, which has it before anybody else.
+        self._opened: list[sqlite3.Connection] = []
+        super().__init__(partial(_open, self._opened, *args, **options), iter_chunk_size=64)
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Close, behind all that is still to be executed, and end the thread."""
         if not self._running:
             return None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            cast("Any", self)._tx.put_nowait((None, connection.close))  # noqa: SLF001
+        self._connection = None
+        cast("Any", self)._tx.put_nowait((None, partial(_close, self._opened)))  # noqa: SLF001
         stopped: asyncio.Future[Any] | None = cast("Any", super()).stop()
         return stopped
 
@@ -540,12 +545,22 @@ class _SQLiteConnection(aiosqlite.Connection):
             await stopped
 
 
+def _open(opened: list[sqlite3.Connection], *args: Any, **options: Any) -> sqlite3.Connection:
+    opened.append(sqlite3.connect(*args, factory=_Closing, **options))
+    return opened[0]
+
+
+def _close(opened: list[sqlite3.Connection]) -> None:
+    for connection in opened:
+        connection.close()
+
+
 def _set_up_sqlite(engine: AsyncEngine) -> None:
     """Durable, concurrent and checked: WAL, every commit on disk, foreign keys, our own BEGIN."""
     workers = _workers[engine.sync_engine] = WeakSet()
 
     def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
-        connection = _SQLiteConnection(partial(sqlite3.connect, *args, factory=_Closing, **options), iter_chunk_size=64)
+        connection = _SQLiteConnection(*args, **options)
         worker = cast("Any", connection)._thread  # noqa: SLF001
         worker.daemon = True  # as SQLAlchemy has it
         workers.add(worker)

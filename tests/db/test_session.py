@@ -14,6 +14,7 @@ from typing import Any
 
 import aiosqlite
 import asyncpg
+import psutil
 import pytest
 from sqlalchemy import literal_column, select, text
 from sqlalchemy.engine import make_url
@@ -304,6 +305,27 @@ async def test_whoever_leaves_a_transaction_of_sqlite_leaves_no_lock_and_nothing
         await database.close()
     # It was left at each call of the driver: two that take a cursor, execute, fetch and close it, at least.
     assert calls > 10
+
+
+async def test_whoever_leaves_while_sqlite_connects_leaves_no_connection(tmp_path: Path) -> None:
+    path = tmp_path / "signoff.db"
+    database = Database.open(f"sqlite+aiosqlite:///{path}")
+
+    async def read() -> None:
+        async with database.read():
+            pass
+
+    gc.disable()
+    try:
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await database.close()
+        assert str(path) not in {file.path for file in psutil.Process().open_files()}
+    finally:
+        gc.enable()
+    assert path.exists()
 
 
 def test_a_thread_of_sqlite_says_nothing_to_a_loop_that_has_ended(
