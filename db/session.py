@@ -465,7 +465,7 @@ def _end_idle(engine: AsyncEngine) -> None:
         dbapi_connection.commit()
 
 
-def _set_pragma(cursor: Any, statement: str) -> None:
+def _set_pragma(connection: sqlite3.Connection, statement: str) -> None:
     """Execute, again for up to a second where the file is locked.
 
     Turning WAL on takes a new file whole for a moment, and SQLite's busy handler does not wait for that: of
@@ -473,12 +473,12 @@ def _set_pragma(cursor: Any, statement: str) -> None:
     """
     for _ in range(100):
         try:
-            cursor.execute(statement)
+            connection.execute(statement)
         except sqlite3.OperationalError:
             time.sleep(0.01)
         else:
             return
-    cursor.execute(statement)
+    connection.execute(statement)
 
 
 # Each connection of SQLite's works in a thread.
@@ -546,8 +546,24 @@ class _SQLiteConnection(aiosqlite.Connection):
 
 
 def _open(opened: list[sqlite3.Connection], *args: Any, **options: Any) -> sqlite3.Connection:
-    opened.append(sqlite3.connect(*args, factory=_Closing, **options))
-    return opened[0]
+    """Connect, and set up: here, in the thread, since at each step it would wait for the loop, and writers for it."""
+    connection = sqlite3.connect(*args, factory=_Closing, **options)
+    opened.append(connection)
+    # The driver would open transactions by itself, and late: we say BEGIN ourselves, see below.
+    connection.isolation_level = None
+    wanted = {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL: a power cut loses no commit
+        "foreign_keys": 1,
+        "busy_timeout": SQLITE_BUSY_SECONDS * 1000,
+    }
+    for pragma, value in wanted.items():
+        _set_pragma(connection, f"PRAGMA {pragma} = {value}")
+        (got,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+        if got != value:
+            message = f"SQLite does not take {pragma} = {value} here (it says {got})"
+            raise RuntimeError(message)
+    return connection
 
 
 def _close(opened: list[sqlite3.Connection]) -> None:
@@ -570,27 +586,6 @@ def _set_up_sqlite(engine: AsyncEngine) -> None:
     def remember(dialect: object, record: object, args: object, options: dict[str, Any]) -> None:
         del dialect, record, args
         options["async_creator_fn"] = connect
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(dbapi_connection: Any, record: object) -> None:
-        del record
-        # The driver would open transactions by itself, and late: we say BEGIN ourselves, see below.
-        dbapi_connection.isolation_level = None
-        cursor = dbapi_connection.cursor()
-        wanted = {
-            "journal_mode": "wal",
-            "synchronous": 2,  # FULL: a power cut loses no commit
-            "foreign_keys": 1,
-            "busy_timeout": SQLITE_BUSY_SECONDS * 1000,
-        }
-        for pragma, value in wanted.items():
-            _set_pragma(cursor, f"PRAGMA {pragma} = {value}")
-            cursor.execute(f"PRAGMA {pragma}")
-            (got,) = cursor.fetchone()
-            if got != value:
-                message = f"SQLite does not take {pragma} = {value} here (it says {got})"
-                raise RuntimeError(message)
-        cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
