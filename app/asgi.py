@@ -180,6 +180,7 @@ async def _running(wiring: Wiring, drain: Drain, health: Health, exposition: Exp
     """Open what a process works with: its drain, its probes and its metrics tell of that until it is drained."""
     async with open_container(wiring) as container:
         drain.runner = container.runner
+        drain.stop_waiting = container.executions.stop_waiting
         health.validator = container.validator_health
         health.temporal = container.temporal
         async with exposition.of(container):

@@ -52,10 +52,14 @@ class Working(Protocol):
 
 @dataclass
 class Drain:
-    """The orderly end: /readyz says so first, nothing new is started, what is in flight gets its time."""
+    """The orderly end: /readyz says so first, nothing new is started, what is in flight gets its time.
+
+    Whoever waits for what does not end in that time is answered with what there is.
+    """
 
     seconds: float
     runner: Working | None = None
+    stop_waiting: Callable[[], None] | None = None
     _deadline: float | None = field(default=None, init=False)
 
     @property
@@ -70,19 +74,28 @@ class Drain:
             if self.runner is not None:
                 self.runner.stop_accepting()
 
+    def hurry(self) -> None:
+        """The time is up."""
+        self.begin()
+        self._deadline = time.monotonic()
+
     async def finished(self, at_least_seconds: float = 0) -> None:
         """Wait until nothing is in flight or the time is up, whichever comes first, but for a moment anyway."""
         self.begin()
         earliest = time.monotonic() + min(at_least_seconds, self.seconds)
-        deadline = self._deadline or 0
-        while (now := time.monotonic()) < deadline:
+        while (now := time.monotonic()) < (self._deadline or 0):
             if now >= earliest and (self.runner is None or self.runner.in_flight == 0):
-                return
+                break
             await asyncio.sleep(_POLL_SECONDS)
+        if self.stop_waiting is not None:
+            self.stop_waiting()
 
 
 class Server(uvicorn.Server):
-    """Drains on SIGTERM and SIGINT while it still serves, then ends with status 0. A second signal hurries it."""
+    """Drains on SIGTERM and SIGINT while it still serves, then ends with status 0.
+
+    A second signal hurries it: what is in flight is left to others at once. A third one kills it.
+    """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, notice_seconds: float) -> None:
         super().__init__(config)
@@ -101,14 +114,12 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Handle the signals here: uvicorn's own handler would stop listening at once, and then die of the signal."""
         loop = asyncio.get_running_loop()
-        handled = {signal.SIGTERM: self._notice_seconds, signal.SIGINT: 0.0}
-        for number, notice_seconds in handled.items():
+        for number, notice_seconds in ((signal.SIGTERM, self._notice_seconds), (signal.SIGINT, 0.0)):
             loop.add_signal_handler(number, self.end, notice_seconds)
         try:
             yield
         finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
+            self._handle_no_more()
 
     def end(self, notice_seconds: float = 0.0) -> None:
         """Begin the orderly end."""
@@ -117,11 +128,23 @@ class Server(uvicorn.Server):
             self._drain.begin()
             self._ending = asyncio.get_running_loop().create_task(self._end(notice_seconds))
         else:
+            self._handle_no_more()
+            self._drain.hurry()
             self.should_exit = self.force_exit = True
+
+    def _handle_no_more(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
 
     async def _end(self, notice_seconds: float) -> None:
         await self._drain.finished(notice_seconds)
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections, then what the service works with: hurried as well, or its leases would be kept."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
 
 def server_for(app: Application, drain: Drain, settings: Settings) -> Server:

@@ -401,6 +401,10 @@ class EventBus(Protocol):
         """Tell every follower of these jobs and executions, and those of everything. Never blocks, never fails."""
         ...
 
+    def ring_all(self) -> None:
+        """Ring every bell of this process."""
+        ...
+
     def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
         """Join the bus for one job or one execution, or for everything where `id_` is None."""
         ...

@@ -45,7 +45,7 @@ class InMemoryBus:
                 bell.ring()
 
     def ring_all(self) -> None:
-        """Ring every bell there is: nobody knows what has happened."""
+        """Ring every bell there is."""
         for bells in self._bells.values():
             for bell in bells:
                 bell.ring()

@@ -64,6 +64,10 @@ class PostgresBus:
         self._untold |= ids if len(self._untold) < _MOST_IDS else {_EVERYBODY}
         self._work.set()
 
+    def ring_all(self) -> None:
+        """Ring every bell of this process."""
+        self._here.ring_all()
+
     def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
         """Follow one job or execution or, with None, everything, until the context is left."""
         return self._here.listen(id_)

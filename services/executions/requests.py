@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -151,6 +151,7 @@ class Executions:
     bus: EventBus
     validation_deadline_seconds: float = 3600
     largest_queue: int = 10_000
+    _no_waiting: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     # ----------------------------------------------------------------------------------------------------- execute
 
@@ -419,7 +420,8 @@ class Executions:
     async def wait(self, execution_id: str, wait_seconds: float, *, fresh: bool = False) -> tuple[Execution, Job]:
         """Wait until an execution is finished or the time has passed; returns it and its job as they then stand.
 
-        A fresh one was live a moment ago, and is not looked at before its bell has rung.
+        A fresh one was live a moment ago, and is not looked at before its bell has rung. Where the process ends before
+        that, whoever still waits gets what there is.
         """
         deadline = time.monotonic() + wait_seconds
         # Not the job's bell: of the steps on the way, each would have been looked at.
@@ -432,9 +434,15 @@ class Executions:
                     if rung or left <= 0 or await execution_rows.state(tx, execution_id) in _RINGING:
                         execution, job = await execution_rows.with_job(tx, execution_id)
                         given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
+                        given_up = given_up or self._no_waiting.is_set()
                         if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
                             return execution, job
                 rung = await bell.wait(min(left, _POLL_SECONDS))
+
+    def stop_waiting(self) -> None:
+        """Answer whoever waits at once: the process is on its way out, and nothing more will end in it."""
+        self._no_waiting.set()
+        self.bus.ring_all()
 
     async def _refused(self, viewer: Viewer, job_id: str, refused: Refusal) -> ExecuteResult:
         job = None if refused.code is ErrorCode.FORBIDDEN else await self.jobs.get(viewer, job_id)

@@ -145,6 +145,8 @@ def test_the_demo_says_that_its_port_is_taken(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------------- the server
 
+EXECUTE = "mutation ($input: ExecuteJobInput!) { executeJob(input: $input) { job { status } userErrors { code } } }"
+
 
 class Served:
     """A server process."""
@@ -174,6 +176,11 @@ class Served:
         self.process.wait(30)
         return time.monotonic() - started
 
+    def said(self) -> str:
+        """What it has logged until its end."""
+        assert self.process.stderr is not None
+        return self.process.stderr.read()
+
 
 @contextmanager
 def served(cwd: Path, **more: str) -> Generator[Served]:
@@ -191,10 +198,10 @@ def served(cwd: Path, **more: str) -> Generator[Served]:
             process.kill()
 
 
-async def called(agent: ScriptedAgent) -> None:
+async def called(agent: ScriptedAgent, times: int = 1) -> None:
     """Wait until an agent has been sent something."""
     async with asyncio.timeout(20):
-        while not agent.requests:  # noqa: ASYNC110 - it is a list that grows
+        while len(agent.requests) < times:  # noqa: ASYNC110 - it is a list that grows
             await asyncio.sleep(0.02)
 
 
@@ -278,6 +285,43 @@ async def test_what_does_not_finish_in_time_is_left_to_another(tmp_path: Path) -
     with closing(sqlite3.connect(tmp_path / "signoff.db")) as connection:
         (state, owner) = connection.execute("SELECT state, lease_owner FROM executions").fetchone()
     assert (state, owner) == ("calling_agent", None)
+
+
+async def test_whoever_waits_for_what_does_not_finish_in_time_is_told_how_it_stands(tmp_path: Path) -> None:
+    async with ScriptedAgent(Response(hangs=True)) as agent, httpx.AsyncClient(timeout=30) as http:
+        with served(tmp_path, SIGNOFF_DRAIN_SECONDS="1") as server:
+            one, other = await server.job(http, agent.url), await server.job(http, agent.url)
+            rest = asyncio.create_task(http.post(f"{server.url}/api/jobs/{one}/execute", headers=server.headers))
+            graphql = asyncio.create_task(server.ask(http, EXECUTE, input={"jobId": other, "waitSeconds": 60}))
+            await called(agent, 2)
+            await asyncio.to_thread(server.end)
+            by_rest, by_graphql = await rest, await graphql
+            said = server.said()
+
+    assert (by_rest.status_code, by_rest.json()["status"]) == (202, "IN_EXECUTION")
+    assert by_graphql == {"executeJob": {"job": {"status": "IN_EXECUTION"}, "userErrors": []}}
+    assert "Traceback" not in said
+
+
+async def test_a_second_signal_leaves_what_is_in_flight_to_another_at_once(tmp_path: Path) -> None:
+    async with ScriptedAgent(Response(hangs=True)) as agent, httpx.AsyncClient(timeout=30) as http:
+        with served(tmp_path, SIGNOFF_DRAIN_SECONDS="60") as server:
+            job_id = await server.job(http, agent.url)
+            execute = asyncio.create_task(server.ask(http, EXECUTE, input={"jobId": job_id, "waitSeconds": 60}))
+            await called(agent)
+            server.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+            assert server.process.poll() is None
+            server.process.send_signal(signal.SIGINT)
+            await asyncio.to_thread(server.process.wait, 30)
+            assert (await execute)["executeJob"]["job"]["status"] == "IN_EXECUTION"
+            said = server.said()
+
+    assert server.process.returncode == 0
+    assert "Traceback" not in said
+    with closing(sqlite3.connect(tmp_path / "signoff.db")) as connection:
+        (owner,) = connection.execute("SELECT lease_owner FROM executions").fetchone()
+    assert owner is None
 
 
 @asynccontextmanager

@@ -25,6 +25,9 @@ class Across:
     def ring(self, ids: frozenset[str]) -> None:
         self._one.ring(ids)
 
+    def ring_all(self) -> None:
+        self._other.ring_all()
+
     def listen(self, id_: str | None) -> AbstractAsyncContextManager[Bell]:
         return self._other.listen(id_)
 
@@ -66,6 +69,14 @@ async def test_a_follower_that_waits_already_hears_it(bus: EventBus) -> None:
         bus.ring(frozenset({"job_1"}))
 
         assert await waiting
+
+
+async def test_every_follower_of_a_process_hears_when_all_are_rung(bus: EventBus) -> None:
+    async with bus.listen("job_1") as bell, bus.listen(None) as of_all:
+        bus.ring_all()
+
+        assert await bell.wait(SOON)
+        assert await of_all.wait(SOON)
 
 
 async def test_a_follower_does_not_hear_other_jobs(bus: EventBus) -> None:
