@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from services import cursors, ids, inputs
 from services.inputs import CriterionDraft, InputLimits
 from services.lifecycle import Cause, JobAction, Situation, available_actions, refusal
 from services.refusals import ErrorCode, Refusal, invalid, not_found
-from services.strict_json import digest
+from services.strict_json import canonical, digest
 from services.trace import current_trace_id
 from services.viewer import admins_only
 
@@ -152,7 +152,7 @@ class Jobs:
         return JobResult(job)
 
     async def update(self, viewer: Viewer, job_id: str, edit: JobEdit) -> JobResult:
-        """Edit a job that the viewer saw at `expected_revision`."""
+        """Edit a job that the viewer saw at `expected_revision`. What leaves everything as it is is no edit."""
         before = await self.get(viewer, job_id)
         if before is None:
             return JobResult(None, (not_found("job", job_id, "jobId"),))
@@ -177,12 +177,14 @@ class Jobs:
                 "input": job.input if edit.input is None else edit.input,
                 "acceptance_criteria": criteria if edit.acceptance_criteria is not None else job.acceptance_criteria,
             }
-            fields = [name for name, value in wanted.items() if value != getattr(job, name)]
+            fields = [name for name, value in wanted.items() if not _same(value, getattr(job, name))]
+            if not fields:
+                return JobResult(job)
             edited = await job_rows.change(tx, job, revision=job.revision + 1, **wanted)
             if edited is None:
                 fault = f"{job.id} changed under its lock"
                 raise RuntimeError(fault)
-            names = ", ".join(_API_NAMES[name] for name in fields) or "nothing"
+            names = ", ".join(_API_NAMES[name] for name in fields)
             await self._log_edit(tx, edited, viewer.actor, f"Edited {names}", {"fields": fields})
         return JobResult(edited)
 
@@ -516,6 +518,15 @@ def _owner_problem(owner_id: str | None) -> Refusal | None:
 
 def _only(refused: Refusal | None) -> tuple[Refusal, ...]:
     return () if refused is None else (refused,)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a field are written alike: 1, 1.0 and true are equal in Python."""
+    return canonical(_written(one)) == canonical(_written(other))
+
+
+def _written(value: Any) -> Any:
+    return [asdict(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _digest_of(draft: JobDraft) -> str:

@@ -314,6 +314,33 @@ async def test_an_edit_changes_what_is_given_and_nothing_else(api: Api) -> None:
     assert edited["job"] == {"revision": 2, "title": "After", "description": "D", "input": {"a": 1}}
 
 
+async def test_what_leaves_a_job_as_it_is_is_no_edit(api: Api) -> None:
+    job_id = await new_job(api, title="Before", input={"a": 1, "b": True})
+    seen = "query ($id: ID!) { job(id: $id) { title input acceptanceCriteria { id text expression required } } }"
+    job = (await api.data(seen, id=job_id))["job"]
+    for criterion in job["acceptanceCriteria"]:
+        criterion["check"] = {"expression": criterion.pop("expression")}
+
+    for same in ({}, {"title": "Before"}, job):
+        edited = (await api.data(UPDATE, input={"jobId": job_id, "expectedRevision": 1, **same}))["updateJob"]
+        assert (edited["job"]["revision"], edited["userErrors"]) == (1, [])
+    logged = await api.data("query ($id: ID!) { job(id: $id) { logs { nodes { type } } } }", id=job_id)
+    assert "JOB_EDIT" not in [entry["type"] for entry in logged["job"]["logs"]["nodes"]]
+    assert await api.refusal(UPDATE, input={"jobId": job_id, "expectedRevision": 7}) == (
+        "STALE_REVISION",
+        ["expectedRevision"],
+    )
+
+
+@pytest.mark.parametrize("input_", [{"a": 1.0, "b": True}, {"a": 1, "b": 1}, {"b": True, "a": 1}])
+async def test_what_python_takes_for_equal_is_an_edit_where_it_is_written_otherwise(api: Api, input_: object) -> None:
+    job_id = await new_job(api, input={"a": 1, "b": True})
+
+    edited = await api.data(UPDATE, input={"jobId": job_id, "expectedRevision": 1, "input": input_})
+
+    assert edited["updateJob"]["job"]["revision"] == 2
+
+
 @pytest.mark.parametrize("field", ["title", "description", "input", "acceptanceCriteria"])
 async def test_nothing_of_a_job_can_be_null(api: Api, field: str) -> None:
     job_id = await new_job(api)
