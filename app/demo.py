@@ -344,9 +344,13 @@ def settings_for(directory: Path) -> Settings:
 
 
 def demo_sockets(port: int | None) -> list[socket.socket]:
-    """Listen where asked; by default on the usual port, or where that is taken on any other. Raises OSError."""
+    """Listen where asked; by default on the usual port, or where that is taken on any other. Raises DemoError."""
     if port is not None:
-        return serving.listen(LOOPBACK, port)
+        try:
+            return serving.listen(LOOPBACK, port)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise DemoError(f"port {port} cannot be listened on: {why}. Another port: --port N") from None
     try:
         return serving.listen(LOOPBACK, USUAL_PORT)
     except OSError:
@@ -408,6 +412,6 @@ async def show(sockets: list[socket.socket], *, once: bool) -> bool:
 
 
 def run(port: int | None, *, once: bool) -> bool:
-    """Run the demo; True where the job was completed. Raises OSError where the port is taken, DemoError."""
+    """Run the demo; True where the job was completed. Raises DemoError."""
     serving.log_to_stderr(logging.WARNING)
     return asyncio.run(show(demo_sockets(port), once=once))

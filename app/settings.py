@@ -10,9 +10,10 @@ import re
 import secrets
 import tempfile
 from contextlib import suppress
+from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -20,6 +21,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.guard import EndpointNotAllowedError, endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LOOPBACK = "127.0.0.1"
 SQLITE, POSTGRESQL = "sqlite+aiosqlite:///", "postgresql+asyncpg://"
@@ -287,6 +291,17 @@ def load(host: str = LOOPBACK, *, serves: bool = True) -> Settings:
     return settings.model_copy(update=filled)
 
 
+def misspelt() -> Sequence[str]:
+    """What the environment sets that is no setting, and which one is probably meant. Others' are plug-ins' own."""
+    known = [f"SIGNOFF_{name.upper()}" for name in Settings.model_fields if not name.startswith("openai")]
+    meant = {
+        name: get_close_matches(name, known, 1, 0.9)
+        for name in sorted(os.environ)
+        if name.startswith("SIGNOFF_") and name not in known
+    }
+    return [f"{name} is no setting: is {found[0]} meant?" for name, found in meant.items() if found]
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens there."""
     with suppress(ValueError):
@@ -306,6 +321,8 @@ def kept_key(file: Path) -> str:
 
     Written beside it and then linked into place, so that of several processes one wins and all read a whole key.
     """
+    if not file.parent.is_dir():
+        raise BadSettingError(f"SIGNOFF_DATABASE_URL: there is no directory {file.parent}")
     try:
         if not file.exists():
             descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # mode 600

@@ -51,6 +51,11 @@ def is_postgresql(url: str) -> bool:
     return make_url(url).get_backend_name() == "postgresql"
 
 
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: without its password, and without options, which may hold one too."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)
+
+
 def engine_for(url: str, *, pool_size: int = 20) -> AsyncEngine:
     """Make the engine for a URL, set up as durably as this service needs; nothing connects yet.
 

@@ -13,7 +13,7 @@ from app.secrets import StoredSecrets, secret_keys
 from app.settings import Settings, load
 from db import logs
 from db.migrate import upgrade
-from db.session import Database
+from db.session import Database, without_secrets
 from services import key_rotation
 from services.key_rotation import Rotated
 
@@ -31,7 +31,8 @@ def migrate_command() -> None:
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest revision. Raises CommandError."""
-    run(upgrade(settings.database_url), "the database cannot be brought to the newest revision")
+    where = without_secrets(settings.database_url)
+    run(upgrade(settings.database_url), f"the database {where} cannot be brought to the newest revision")
 
 
 def purge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
 from socket import socket
 from typing import Annotated
@@ -13,7 +14,7 @@ from app.asgi import create_app, create_worker
 from app.commands import MISUSED, CommandError, say
 from app.commands.database import migrate
 from app.secrets import credentials_in
-from app.settings import LOOPBACK, Settings, load
+from app.settings import LOOPBACK, Settings, load, misspelt
 from app.tracing import trace_as_told
 
 PORTS = validators.Number(gte=0, lte=65_535)
@@ -30,7 +31,7 @@ def serve(
     app = create_app(settings, migrates=False)
     address = _address(host, sockets[0])
     server = serving.server_for(app, app.state.drain, settings)
-    server.on_started = partial(_started, f"Signoff serves at {address}/graphql")
+    server.on_started = partial(_started, f"Signoff serves at {address}/graphql", *_to_know(settings, address))
     server.run(sockets)
 
 
@@ -51,10 +52,18 @@ def worker(
     server.run(sockets)
 
 
-def _started(what: str) -> None:
+def _started(what: str, *more: str) -> None:
     """Settle down, and tell."""
     serving.collect_seldom()
-    say(f"{what} (Ctrl-C ends)", to_stderr=True)
+    for line in (f"{what} (Ctrl-C ends)", *more):
+        say(line, to_stderr=True)
+
+
+def _to_know(settings: Settings, address: str) -> Generator[str]:
+    """What whoever starts it for the first time does not see."""
+    yield f"The pages: {address}/ (a token to sign in with: signoff token --subject NAME --role admin)"
+    if settings.validator == "openai" and settings.openai_api_key is None:
+        yield "OPENAI_API_KEY is not set: criteria without an expression or a JSON Schema stay undecided."
 
 
 def _ready(settings: Settings, host: str, port: int) -> list[socket]:
@@ -64,6 +73,8 @@ def _ready(settings: Settings, host: str, port: int) -> list[socket]:
         raise CommandError(
             f"SIGNOFF_VALIDATOR: there is no validator {settings.validator!r} here; installed: {there}.", MISUSED
         )
+    for line in misspelt():
+        say(f"signoff: {line}", to_stderr=True)
     trace_as_told()
     serving.log_to_stderr(credentials=credentials_in(settings))
     try:

@@ -61,7 +61,9 @@ def test_a_token_is_alone_on_the_last_line(tmp_path: Path) -> None:
         (("serve",), {"OPENAI_API_KEY": "sk-with\nline"}, 2, "OPENAI_API_KEY: "),
         (("serve", "--host", "0.0.0.0"), {}, 2, "SIGNOFF_SECRET_KEY: needed"),  # noqa: S104
         (("worker",), {"SIGNOFF_RUNNER": "threads"}, 2, "'in_process' or 'temporal'"),
+        (("serve",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db"}, 2, "there is no directory no"),
         (("migrate",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db"}, 1, "unable to open database"),
+        (("migrate",), {"SIGNOFF_DATABASE_URL": "sqlite+aiosqlite:///no/where.db?a=b"}, 1, "/no/where.db cannot"),
         (("token", "--subject", "ines", "--role", "boss"), {}, 2, "--role"),
         (("purge", "--older-than", "old"), {}, 2, "no duration"),
         (("nonsense",), {}, 2, "nonsense"),
@@ -137,10 +139,11 @@ async def test_with_a_key_the_demo_has_one_criterion_judged(tmp_path: Path) -> N
 
 def test_the_demo_says_that_its_port_is_taken(tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        done = signoff("demo", "--once", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
+        port = taken.getsockname()[1]
+        done = signoff("demo", "--once", "--port", str(port), cwd=tmp_path)
 
     assert done.returncode == 1
-    assert "in use" in done.stderr
+    assert f"port {port} cannot be listened on: Address already in use" in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------------- the server
@@ -151,9 +154,11 @@ EXECUTE = "mutation ($input: ExecuteJobInput!) { executeJob(input: $input) { job
 class Served:
     """A server process."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str, cwd: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, cwd: Path, before: list[str]) -> None:
         self.process = process
         self.url = url
+        self.before = before
+        """What it said before it served."""
         key = SecretStr((cwd / "signoff.db.key").read_text().strip())
         self.headers = {"authorization": f"Bearer {Tokens.of([key]).issue('ada', Role.ADMIN)}"}
 
@@ -189,11 +194,11 @@ def served(cwd: Path, **more: str) -> Generator[Served]:
     with subprocess.Popen(command, cwd=cwd, env=environment(**variables), stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            line = ""
-            while "Signoff serves at" not in line:
-                line = process.stderr.readline()
+            before: list[str] = []
+            while "Signoff serves at" not in (line := process.stderr.readline()):
                 assert line, "the server ended"
-            yield Served(process, line.split("serves at ")[1].split("/graphql")[0], cwd)
+                before.append(line.rstrip())
+            yield Served(process, line.split("serves at ")[1].split("/graphql")[0], cwd, before)
         finally:
             process.kill()
 
@@ -238,6 +243,16 @@ def test_what_is_not_chosen_is_not_loaded_and_what_is_before_the_first_request(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == loaded
+
+
+def test_a_server_says_what_whoever_starts_it_first_does_not_see(tmp_path: Path) -> None:
+    with served(tmp_path, SIGNOFF_LEASE_SECOND="5", SIGNOFF_COMMAND_DIRECTORY="a plug-in's") as server:
+        server.end()
+        said = server.said()
+
+    assert f"The pages: {server.url}/ " in said
+    assert "OPENAI_API_KEY is not set" in said
+    assert server.before == ["signoff: SIGNOFF_LEASE_SECOND is no setting: is SIGNOFF_LEASE_SECONDS meant?"]
 
 
 def test_sigterm_ends_an_idle_server_at_once_and_with_0(tmp_path: Path) -> None:

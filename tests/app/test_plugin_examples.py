@@ -19,7 +19,8 @@ UV = Path(sys.executable).with_name("uv")
 
 # A long first answer, and a shorter one for whoever is told why.
 PROGRAM = f"""#!{sys.executable}
-import json, sys
+import json, os, sys
+assert not any(name.startswith(("SIGNOFF_", "OPENAI_")) for name in os.environ), "told what is the service's own"
 job = json.load(sys.stdin)
 long = "This is one sentence that goes on and on and says very little about " + job["topic"] + "."
 print(json.dumps({{"text": "Short is good." if "longest sentence" in job.get("feedback", "") else long}}))

@@ -146,10 +146,11 @@ def test_settings_do_not_change() -> None:
         read().lease_seconds = 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_key_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SIGNOFF_DATABASE_URL", "sqlite+aiosqlite:///nowhere/signoff.db")
+def test_a_key_that_cannot_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "signoff.db.key").mkdir()
+    monkeypatch.setenv("SIGNOFF_DATABASE_URL", f"sqlite+aiosqlite:///{tmp_path}/signoff.db")
 
-    with pytest.raises(BadSettingError, match=r"^SIGNOFF_SECRET_KEY: not set, and nowhere/signoff\.db\.key cannot"):
+    with pytest.raises(BadSettingError, match=r"^SIGNOFF_SECRET_KEY: not set, and /.+/signoff\.db\.key cannot"):
         load()
 
 

@@ -19,6 +19,9 @@ from services.ports import AgentAnswer, AgentError, AgentRequest, AgentTroubleKi
 if TYPE_CHECKING:
     from services.ports import Agent, Delivery, Job, JsonValue, Previous
 
+# What programs are told of the environment.
+PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+
 
 class Command:
     """Made once, when the service starts."""
@@ -45,8 +48,8 @@ class Command:
             program,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # The same key again means: this very request, once more.
-            env={**os.environ, "IDEMPOTENCY_KEY": delivery.idempotency_key},
+            # Not this process's own, which holds the service's secrets. The same key means: this request once more.
+            env={**_passed_on(), "IDEMPOTENCY_KEY": delivery.idempotency_key},
         )
         try:
             async with asyncio.timeout(delivery.timeout_seconds):
@@ -66,3 +69,7 @@ class Command:
         except ValueError:
             message = "the program wrote something that is not JSON."
             raise AgentError(AgentTroubleKind.ANSWER_INVALID, "answer_not_json", message) from None
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
