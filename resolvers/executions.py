@@ -103,13 +103,13 @@ def validations(info: Info, first: int | None = None, after: str | None = None) 
 # ------------------------------------------------------------------------------------------------------ mutations
 
 
-@counted(ExecuteResult)
+@counted(ExecuteResult, waits=True)
 async def execute_job(info: Info, input: ExecuteJobInput) -> ExecuteResult:
     """Press Execute."""
     return await info.context.services.executions.execute(info.context.require_viewer(), input.command())
 
 
-@counted(ExecuteResult)
+@counted(ExecuteResult, waits=True)
 async def retry_validation(info: Info, input: RetryValidationInput) -> ExecuteResult:
     """Judge the kept answer again."""
     viewer, service = info.context.require_viewer(), info.context.services.executions

@@ -12,6 +12,7 @@ import websockets
 
 from services.cursors import log_cursor
 from services.ids import JOB, new_id
+from services.lifecycle import Lifecycle
 from services.viewer import Viewer
 from tests.schema.conftest import BRIEF, Api, Followers, comparing, until
 from tests.schema.sockets import PROTOCOL, Closed, Socket
@@ -59,6 +60,31 @@ async def test_an_execution_is_followed_live(api: Api) -> None:
     assert ended["jobId"] == job_id
     assert ended["execution"] == {"number": 1}
     assert ended["job"] == {"status": "COMPLETED"}
+
+
+async def test_a_mutation_goes_on_to_its_end_where_whoever_asked_has_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await new_job(api, await new_agent(api))
+    begun, goes_on, edit = asyncio.Event(), asyncio.Event(), Lifecycle.created
+
+    async def waits(self: Lifecycle, *given: Any) -> None:
+        begun.set()
+        await goes_on.wait()
+        await edit(self, *given)
+
+    monkeypatch.setattr(Lifecycle, "created", waits)
+    async with connected(api) as following:
+        await following.subscribe("1", "subscription { jobStatusChanged { jobId toStatus } }")
+        await api.house.until_they_wait(1)
+        async with connected(api) as leaving:
+            await leaving.subscribe("1", CREATE, input={"title": "Left", "acceptanceCriteria": [IS_OK]})
+            await begun.wait()
+        goes_on.set()
+        created = await change(following)
+
+    assert created["toStatus"] == "PENDING"
+    assert created["jobId"] != job_id
 
 
 async def test_what_was_missed_comes_first_and_nothing_twice(api: Api) -> None:
