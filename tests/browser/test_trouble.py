@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from playwright.async_api import Route, WebSocket, WebSocketRoute, expect
 
 from tests.agents import Response
-from tests.browser.conftest import a_client, an_admin, give_session
+from tests.browser.conftest import PHONE, a_client, an_admin, give_session
 from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
@@ -116,9 +116,10 @@ async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
 ) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response())
-    job_id = await site.job(ines, agent_id)
+    job_id = await site.job(ines, agent_id, acceptanceCriteria=[{"text": f"Point {number}"} for number in range(6)])
     visitor = await visit(ines)
     page = await visitor.open(f"/jobs/{job_id}")
+    await page.set_viewport_size(PHONE)
     await press(page, "Edit")
     form = page.get_by_role("dialog", name="Edit the job")
     await form.get_by_label("Description").fill("Mine")
@@ -128,8 +129,16 @@ async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
     await site.ask(ines, rename, input={"jobId": job_id, "expectedRevision": 1, "title": "Another title"})
     await press(page, "Save")
 
-    await expect(form.get_by_role("alert")).to_contain_text("revision")
+    # It belongs to no field: however long the form is, it is in sight, and the keyboard goes on from there.
+    refusal = form.get_by_role("alert")
+    await expect(refusal).to_contain_text("revision")
+    await expect(refusal).to_be_in_viewport(ratio=1)
+    await expect(refusal).to_be_focused()
     await expect(form.get_by_label("Description")).to_have_value("Mine")
+    # Nor is nothing to be seen where something typed cannot be sent.
+    await form.get_by_label("Input").fill("{")
+    await press(page, "Save")
+    await expect(form.get_by_label("Input")).to_be_focused()
 
 
 async def test_another_persons_job_is_as_if_unknown(site: Site, visit: Visiting) -> None:

@@ -1,9 +1,9 @@
 import { Button, Textarea, TextInput } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { type FormEvent, type ReactNode, useState } from "react";
+import { DialogFoot } from "../ui/DialogFoot";
 import { JsonInput } from "../ui/JsonInput";
-import { refusalAt, useFocusOnRefusal } from "../ui/refusals";
-import { Trouble } from "../ui/Trouble";
+import { focusOnRefused, refusalAt } from "../ui/refusals";
 import { CriterionFields } from "./CriterionFields";
 import { type CriterionDraft, type Draft, emptyCriterion, fieldsOf, isSendable, type JobFields } from "./draft";
 import classes from "./JobForm.module.css";
@@ -21,16 +21,16 @@ interface JobFormProps {
 
 /** What a job says: for a new one and for an edit. */
 export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCancel, children }: JobFormProps) {
-  const form = useFocusOnRefusal(error);
   const [draft, setDraft] = useState(initial);
   const change = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
   const setCriteria = (criteria: CriterionDraft[]) => change({ criteria });
-  const submit = (event: FormEvent) => {
+  const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     if (isSendable(draft)) onSubmit(fieldsOf(draft));
+    else focusOnRefused(event.currentTarget);
   };
   return (
-    <form ref={form} onSubmit={submit} className={classes.form}>
+    <form onSubmit={submit} className={classes.form}>
       <TextInput
         label="Title"
         required
@@ -77,15 +77,14 @@ export function JobForm({ initial, submitLabel, pending, error, onSubmit, onCanc
           Add a criterion
         </Button>
       </fieldset>
-      <Trouble error={error} />
-      <div className={classes.buttons}>
+      <DialogFoot error={error}>
         <Button type="submit" loading={pending}>
           {submitLabel}
         </Button>
         <Button variant="default" onClick={onCancel}>
           Cancel
         </Button>
-      </div>
+      </DialogFoot>
     </form>
   );
 }
