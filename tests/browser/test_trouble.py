@@ -82,6 +82,24 @@ async def test_without_a_network_the_page_says_so_and_comes_back_by_itself(
     await expect(page.get_by_text("You are offline.")).to_have_count(0)
 
 
+async def test_a_page_that_could_not_be_read_is_read_once_the_service_is_back(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    job_id = await site.job(ines, title="The one I wanted")
+    visitor = await visit(ines)
+    visitor.expects("ERR_CONNECTION_REFUSED", "WebSocket connection")
+    page = await visitor.open("/jobs")
+
+    await page.route("**/graphql", lambda route: route.abort("connectionrefused"))
+    await page.get_by_role("link", name="The one I wanted").click()
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await page.unroute("**/graphql")
+
+    # Nobody presses anything.
+    await expect(page.get_by_role("heading", level=1)).to_have_text("The one I wanted")
+    await expect(page.get_by_role("main").get_by_role("status")).to_have_text(LIVE)
+    await expect(page).to_have_url(f"{site.url}/jobs/{job_id}")
+
+
 async def test_an_answer_that_is_lost_is_no_second_execution(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
