@@ -129,6 +129,41 @@ async def test_an_answer_that_is_lost_is_no_second_execution(
     assert len(agent.requests) == 1
 
 
+async def test_what_went_wrong_is_forgotten_once_the_job_has_moved_on(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
+    ines = a_client()
+    go = asyncio.Event()
+    _, agent_id = await start_agent(Response(after=go))
+    visitor = await visit(ines)
+    visitor.expects("ERR_CONNECTION_REFUSED")
+    page = await visitor.open(f"/jobs/{await site.job(ines, agent_id)}")
+    executions: list[str] = []
+
+    async def lose_the_cancelling(route: Route) -> None:
+        asked = route.request.post_data or ""
+        if "executeJob" in asked:
+            executions.append(asked)
+        if "cancelExecution" in asked:
+            await route.abort("connectionrefused")
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", lose_the_cancelling)
+    # Two clicks before the button is drawn as disabled are one press.
+    execute = page.get_by_role("button", name="Execute", exact=True)
+    await execute.evaluate("button => { button.click(); button.click() }")
+    await stands(page, "In Execution", "Calling the agent")
+    assert len(executions) == 1
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await press(page, "Cancel")
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    go.set()
+
+    await stands(page, "Completed", "Signed off")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
 async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:

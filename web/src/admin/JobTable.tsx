@@ -2,12 +2,14 @@ import { Button, Skeleton } from "@mantine/core";
 import { IconPlayerPlayFilled } from "@tabler/icons-react";
 import { Link } from "wouter";
 import type { JobRowFragment } from "../gql/graphql";
+import { stateOf } from "../job/standing";
 import { pressOf, useExecute } from "../job/useJobAction";
 import { type Jobs, MoreJobs } from "../jobs/MoreJobs";
 import { Badge, StatusBadge } from "../ui/Badge";
 import { Empty } from "../ui/Empty";
 import { Moment } from "../ui/Moment";
 import { Trouble } from "../ui/Trouble";
+import { useErrorsUntil } from "../ui/useErrorsUntil";
 import { OUTCOMES } from "../ui/words";
 import classes from "./JobTable.module.css";
 
@@ -53,6 +55,7 @@ export function JobTable({ query, isFiltered }: JobTableProps) {
 
 function Row({ job }: { job: JobRowFragment }) {
   const execute = useExecute(job.id);
+  useErrorsUntil(stateOf(job), [execute]);
   const { latestExecution } = job;
   return (
     <>

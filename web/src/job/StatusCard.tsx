@@ -3,10 +3,11 @@ import { IconPencil, IconPlayerPlayFilled, IconPlayerStop, IconRefresh, IconRobo
 import type { JobPartsFragment } from "../gql/graphql";
 import { StatusBadge } from "../ui/Badge";
 import { Trouble } from "../ui/Trouble";
+import { useErrorsUntil } from "../ui/useErrorsUntil";
 import type { OpenDialog } from "./JobPage";
 import { Progress } from "./Progress";
 import classes from "./StatusCard.module.css";
-import { standingOf } from "./standing";
+import { standingOf, stateOf } from "./standing";
 import { pressOf, useCancel, useExecute, useRetryValidation } from "./useJobAction";
 
 const STARTING = { tone: "running", headline: "Starting", detail: "The job is handed over." } as const;
@@ -20,9 +21,10 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
   const may = new Set(job.availableActions);
   const running = job.status === "IN_EXECUTION";
   const standing = execute.isPending && !running ? STARTING : standingOf(job);
-  // A refusal stays until something else is tried.
+  useErrorsUntil(stateOf(job), actions);
+  // A refusal stays until something else is tried, or the job is no longer what was refused.
   const run = (action: () => void) => {
-    for (const { reset } of actions) reset();
+    for (const { error, reset } of actions) if (error) reset();
     action();
   };
   const canValidate = may.has("RETRY_VALIDATION");

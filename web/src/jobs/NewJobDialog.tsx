@@ -1,5 +1,5 @@
 import { TextInput } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useLocation } from "wouter";
 import { accepted, ask, UnreachableError } from "../api/ask";
@@ -11,6 +11,7 @@ import { useViewer } from "../session/useViewer";
 import { Dialog } from "../ui/Dialog";
 import { newKey } from "../ui/newKey";
 import { refusalAt } from "../ui/refusals";
+import { useOneMutation } from "../ui/useOneMutation";
 
 const TRIES = 3;
 
@@ -22,7 +23,7 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const [agentId, setAgentId] = useState("");
   // The same form sent twice makes one job; what was refused is not remembered by its key.
   const [idempotencyKey, setIdempotencyKey] = useState(newKey);
-  const create = useMutation({
+  const create = useOneMutation({
     mutationFn: async (fields: JobFields) => {
       const input = { ...fields, agentId: agentId || null, ownerId: ownerId || null, idempotencyKey };
       return accepted((await ask(CreateJobDocument, { input })).createJob);
