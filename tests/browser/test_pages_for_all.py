@@ -208,6 +208,8 @@ async def test_the_keyboard_alone_does_everything(site: Site, visit: Visiting) -
 
     await enter(page, "Execute")
     await stands(page, "Completed", "Signed off")
+    # The button is gone, and the focus with it: it is where one reads what came of it.
+    await expect(page.get_by_role("heading", name="Signed off")).to_be_focused()
     await tab_to(page, log_entry(page, "In Execution → Completed"))
     await keyboard.press("Enter")
     await expect(log_entry(page, "In Execution → Completed")).to_have_attribute("aria-expanded", "true")

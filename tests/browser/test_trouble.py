@@ -158,6 +158,7 @@ async def test_what_went_wrong_is_forgotten_once_the_job_has_moved_on(
     await expect(page.get_by_role("alert")).to_have_count(0)
     await press(page, "Cancel")
     await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await expect(page.get_by_role("heading", name="Calling the agent")).to_be_focused()
     go.set()
 
     await stands(page, "Completed", "Signed off")
