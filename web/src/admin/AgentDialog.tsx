@@ -4,6 +4,7 @@ import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
 import { Dialog } from "../ui/Dialog";
 import { DialogFoot } from "../ui/DialogFoot";
+import { isChanged } from "../ui/isChanged";
 import { JsonInput } from "../ui/JsonInput";
 import { focusOnRefused, refusalAt } from "../ui/refusals";
 import rows from "./AgentDialog.module.css";
@@ -27,9 +28,8 @@ interface AgentDialogProps {
 }
 
 export function AgentDialog({ agent, executors, validators, onClose }: AgentDialogProps) {
-  const [draft, setDraft] = useState(() =>
-    agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json"),
-  );
+  const [initial] = useState(() => (agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json")));
+  const [draft, setDraft] = useState(initial);
   const create = useCreateAgent();
   const update = useUpdateAgent();
   const { error } = agent ? update : create;
@@ -42,7 +42,12 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
     else create.mutate(newAgentOf(draft), done);
   };
   return (
-    <Dialog title={agent ? `Edit ${agent.name}` : "Register an agent"} size="xl" onClose={onClose}>
+    <Dialog
+      title={agent ? `Edit ${agent.name}` : "Register an agent"}
+      size="xl"
+      onClose={onClose}
+      unsaved={isChanged(draft, initial)}
+    >
       <form onSubmit={submit} className={classes.form}>
         <TextInput
           label="Name"

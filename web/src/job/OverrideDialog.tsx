@@ -45,7 +45,7 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
     }
   };
   return (
-    <Dialog title={name} onClose={onClose}>
+    <Dialog title={name} onClose={onClose} unsaved={reason !== "" || result !== ""}>
       <form onSubmit={submit} className={classes.form}>
         <p>{consequence(job)}</p>
         {action === "FORCE_ASSIGN" && <AgentSelect value={agentId} onChange={setAgentId} />}

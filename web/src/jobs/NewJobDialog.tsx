@@ -8,7 +8,6 @@ import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
 import { useViewer } from "../session/useViewer";
-import { Dialog } from "../ui/Dialog";
 import { newKey } from "../ui/newKey";
 import { refusalAt } from "../ui/refusals";
 import { useOneMutation } from "../ui/useOneMutation";
@@ -36,26 +35,26 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
     onError: () => setIdempotencyKey(newKey()),
   });
   return (
-    <Dialog title="New job" size="xl" onClose={onClose}>
-      <JobForm
-        initial={emptyDraft()}
-        submitLabel="Create"
-        pending={create.isPending}
-        error={create.error}
-        onSubmit={create.mutate}
-        onCancel={onClose}
-      >
-        <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
-        {admin && (
-          <TextInput
-            label="Owner"
-            description="The id of the person whose job it is; empty: yours"
-            value={ownerId}
-            onChange={(event) => setOwnerId(event.currentTarget.value)}
-            error={refusalAt(create.error, "ownerId")}
-          />
-        )}
-      </JobForm>
-    </Dialog>
+    <JobForm
+      title="New job"
+      initial={emptyDraft()}
+      submitLabel="Create"
+      pending={create.isPending}
+      error={create.error}
+      onSubmit={create.mutate}
+      onClose={onClose}
+      chosen={agentId !== "" || ownerId !== ""}
+    >
+      <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
+      {admin && (
+        <TextInput
+          label="Owner"
+          description="The id of the person whose job it is; empty: yours"
+          value={ownerId}
+          onChange={(event) => setOwnerId(event.currentTarget.value)}
+          error={refusalAt(create.error, "ownerId")}
+        />
+      )}
+    </JobForm>
   );
 }
