@@ -198,8 +198,11 @@ async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
 async def test_another_persons_job_is_as_if_unknown(site: Site, visit: Visiting) -> None:
     job_id = await site.job(a_client(), title="Private")
     visitor = await visit(a_client())
+    # Of an address that is no page's, the service says so as well.
+    visitor.expects("status of 404")
+    known = (f"/jobs/{job_id}", f"/admin/jobs/{job_id}", "/admin/agents")
 
-    for path in (f"/jobs/{job_id}", "/jobs/job_01m87zrk1gemdvk158wh92em7q", f"/admin/jobs/{job_id}", "/admin/agents"):
+    for path in (*known, "/jobs/job_01m87zrk1gemdvk158wh92em7q", "/jobz"):
         page = await visitor.open(path)
         await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
         await expect(page.get_by_text("Private")).to_have_count(0)
