@@ -229,8 +229,13 @@ async def test_signing_in_with_a_token_leads_to_where_one_wanted_to_go(site: Sit
     # No script may read the session.
     assert await page.evaluate("document.cookie") == ""
 
+    other = await visitor.context.new_page()
+    await other.goto(f"{site.url}/jobs")
+    await expect(other.get_by_role("heading", level=1)).to_have_text("Jobs")
     await press(page, "Sign out")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+    # In all tabs at once, and nobody has to press anything there.
+    await expect(other.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
     await page.goto(f"{site.url}/jobs")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
 
