@@ -100,6 +100,20 @@ async def test_a_page_that_could_not_be_read_is_read_once_the_service_is_back(si
     await expect(page).to_have_url(f"{site.url}/jobs/{job_id}")
 
 
+async def test_a_page_that_could_not_be_loaded_is_loaded_once_the_service_is_back(visit: Visiting) -> None:
+    visitor = await visit(an_admin())
+    visitor.expects("ERR_CONNECTION_REFUSED", "could not be reached", "WebSocket connection")
+    page = await visitor.open("/admin/jobs")
+
+    for path in ("**/graphql", "**/assets/*"):
+        await page.route(path, lambda route: route.abort("connectionrefused"))
+    await page.get_by_role("link", name="Agents").click()
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await page.unroute_all()
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Agents")
+
+
 async def test_an_answer_that_is_lost_is_no_second_execution(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:

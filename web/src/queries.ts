@@ -1,11 +1,9 @@
 import { MutationCache, QueryCache, QueryClient } from "@tanstack/react-query";
-import { ask, isSignedOut, UnreachableError } from "./api/ask";
-import { waitingFor } from "./api/comeback";
+import { isSignedOut, UnreachableError } from "./api/ask";
+import { AWAY_MILLISECONDS, isThere, waitingFor } from "./api/comeback";
 import { viewerQuery } from "./api/queries";
-import { ViewerDocument } from "./gql/graphql";
 
 const TRIES = 2;
-const AWAY_MILLISECONDS = 3_000;
 
 /** Whoever is no longer signed in is sent to sign in, wherever that turns out. */
 export const signedOut = () => void queries.setQueryData(viewerQuery.queryKey, null);
@@ -14,11 +12,7 @@ const isAway = (error: Error | null) => error instanceof UnreachableError;
 
 /** What could not be read is read once the service is back: a page that has nothing yet follows nothing either. */
 const readOnceBack = waitingFor(
-  () =>
-    ask(ViewerDocument, {}).then(
-      () => true,
-      (error) => !isAway(error),
-    ),
+  isThere,
   () => void queries.refetchQueries({ type: "active", predicate: ({ state }) => isAway(state.error) }),
   AWAY_MILLISECONDS,
 );
