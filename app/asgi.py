@@ -25,7 +25,7 @@ from app.jwks import ProviderKeys, ProviderTokens
 from app.login import Login, Person
 from app.metrics import Exposition
 from app.middleware import GRAPHQL, METRICS, Door, Rules, nobody, problem, too_large
-from app.pages import OrGraphiQL, Pages
+from app.pages import BUILDS, OrGraphiQL, Pages
 from app.rest import Rest
 from app.secrets import StoredSecrets, secret_keys
 from app.serving import Drain
@@ -39,6 +39,7 @@ from services.inputs import InputLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -74,16 +75,18 @@ class _Opened:
     services: Services
 
 
-def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Person] = ()) -> Application:
+def create_app(
+    settings: Settings, *, migrates: bool = True, people: Sequence[Person] = (), builds: Sequence[Path] = BUILDS
+) -> Application:
     """Make the application; nothing is opened before its lifespan starts.
 
     With `migrates`, that begins by bringing the database to the newest revision. `people` are those whom one click
-    signs in: for the demo. `app.state.drain` ends it orderly.
+    signs in: for the demo. The pages are the first complete one of `builds`. `app.state.drain` ends it orderly.
     """
     tokens = Tokens.of(secret_keys(settings))
     reader = token_reader(settings, tokens)
     authentication = Authentication(reader)
-    pages = Pages()
+    pages = Pages(builds)
     drain = Drain(settings.drain_seconds)
     health = Health(partial(migrate.is_current, settings.database_url), drain)
     exposition = Exposition(settings.metrics_token)
@@ -139,7 +142,7 @@ def create_app(settings: Settings, *, migrates: bool = True, people: Sequence[Pe
             *Login(reader, tokens, people).routes(),
             *pages.routes(),
         ],
-        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes)},
+        exception_handlers={HTTPException: partial(_http_problem, settings.request_bytes, pages=pages)},
         lifespan=lifespan,
     )
     app.state.drain = drain
@@ -307,12 +310,13 @@ def services_of(container: Container) -> Services:
     )
 
 
-def _http_problem(largest_bytes: int, request: Request, error: Exception) -> Response:
+def _http_problem(largest_bytes: int, request: Request, error: Exception, pages: Pages | None = None) -> Response:
     """Answer what Starlette refuses by itself (unknown path, wrong method, too long a body) in our form."""
-    del request
     if not isinstance(error, HTTPException):
         raise error
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return too_large(largest_bytes)
+    if status is HTTPStatus.NOT_FOUND and pages is not None and (page := pages.missing(request)) is not None:
+        return page
     return problem(status, status.name, error.detail, error.headers)

@@ -46,11 +46,11 @@ GRAPHQL = "/graphql"
 # GraphQL finds out by itself who is asking: over a WebSocket that is said later. And whoever holds a token that has
 # expired must be able to get rid of it.
 NOT_IDENTIFIED = PROBES | {GRAPHQL, "/login", "/login/people", "/logout"}
-# The pages and their parts, which are the same for everybody. Nobody's session decides whether they are served: a page
-# has to be there to sign in again after it has expired.
+# What programs ask. Everything else is the pages and their parts, which are the same for everybody. Nobody's session
+# decides whether they are served: a page has to be there to sign in again after it has expired.
+API = "/api/"
 PAGES = ("/", "/login", "/jobs", "/jobs/{id}", "/admin/jobs", "/admin/jobs/{id}", "/admin/agents")
 ASSETS = "/assets/"
-_PAGE = re.compile(re.escape(ASSETS) + "[^/]*|" + "|".join(re.sub("{id}", "[^/]+", path) for path in PAGES))
 # What sets a cookie is refused to foreign pages whether they bring one or not.
 SETS_COOKIES = frozenset({"/login", "/logout"})
 
@@ -394,7 +394,7 @@ class Door:
         authentication, head = self.rules.authentication, passage.head
         if authentication is None:
             return None
-        cookies: Mapping[str, str] = {} if _PAGE.fullmatch(passage.path) else head.cookies
+        cookies: Mapping[str, str] = head.cookies if passage.path.startswith(API) else {}
         try:
             passage.scope["viewer"] = await authentication.authenticate(head.header(b"authorization"), cookies)
         except UnauthenticatedError as error:
@@ -420,7 +420,7 @@ def _uses_cookie(passage: _Passage) -> bool:
 
 
 # What a path is counted as: no path of a client's making becomes a label.
-_ROUTES = (GRAPHQL, "/api/", "/healthz", "/readyz", METRICS, "/login", "/logout", ASSETS)
+_ROUTES = (GRAPHQL, API, "/healthz", "/readyz", METRICS, "/login", "/logout", ASSETS)
 _WHOLE_ROUTES = frozenset(_ROUTES)
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
-from app.middleware import ASSETS, PAGES, SECURITY_HEADERS
+from app.middleware import API, ASSETS, PAGES, SECURITY_HEADERS
 from schema.http import EVENTS, GRAPHQL_JSON, JSON, accepted
 
 if TYPE_CHECKING:
@@ -154,6 +154,15 @@ class Pages:
         # What is answered at this path differs by Accept, too.
         headers = {"content-security-policy": _GRAPHIQL_POLICY, "vary": "Accept, Accept-Encoding"}
         return self._html(GRAPHIQL, request, headers)
+
+    def missing(self, request: Request) -> Response | None:
+        """The application, which says that there is nothing here; for a browser that opens an unknown address."""
+        found = self.files.get(INDEX)
+        is_opened = request.method in {"GET", "HEAD"} and not request.scope["path"].startswith(API)
+        if found is None or not is_opened or not prefers_page(request):
+            return None
+        page = found.variants["identity"].path.read_bytes()
+        return HTMLResponse(page, HTTPStatus.NOT_FOUND, {"vary": "Accept"})
 
     async def asset(self, request: Request) -> Response:
         """Answer with a part of a page."""

@@ -10,9 +10,11 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from app.asgi import create_app
 from app.auth import SESSION_COOKIE
 from app.middleware import PAGES
 from app.pages import COMPLETE, OrGraphiQL, Pages
+from app.settings import Settings
 from tests.app.conftest import Api
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -152,6 +154,36 @@ async def test_a_browser_that_opens_the_address_of_graphql_gets_graphiql(
         assert "default-src 'self'" in policy
         assert "script-src" not in policy  # so default-src counts: nothing inline, nothing evaluated
         assert "'unsafe-eval'" not in policy
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "is_page"),
+    [
+        ("/nope", BROWSER, True),
+        ("/admin", BROWSER, True),
+        ("/nope", "*/*", False),
+        ("/nope", "application/json", False),
+        ("/api/nope", BROWSER, False),
+    ],
+)
+async def test_an_unknown_address_is_a_page_for_browsers_only(
+    settings: Settings, build: Path, path: str, accept: str, is_page: bool
+) -> None:
+    transport = httpx.ASGITransport(create_app(settings, builds=[build]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://signoff.test") as http:
+        # Nor does a session that has expired stand in the way of a page.
+        cookie = {"cookie": f"{SESSION_COOKIE}=not.a.token"} if is_page else {}
+        answer = await http.get(path, headers={"accept": accept, **cookie})
+        posted = await http.post(path, headers={"accept": accept})
+
+    assert (answer.status_code, posted.status_code) == (404, 404)
+    assert posted.json()["errors"][0]["extensions"] == {"code": "NOT_FOUND"}
+    if is_page:
+        assert answer.text == "<p>the application"
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "Accept" in answer.headers["vary"]
+    else:
+        assert answer.json()["errors"][0]["extensions"] == {"code": "NOT_FOUND"}
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/login", "/admin/agents", "/graphql"])

@@ -208,6 +208,8 @@ async def test_the_keyboard_alone_does_everything(site: Site, visit: Visiting) -
 
     await enter(page, "Execute")
     await stands(page, "Completed", "Signed off")
+    # The button is gone, and the focus with it: it is where one reads what came of it.
+    await expect(page.get_by_role("heading", name="Signed off")).to_be_focused()
     await tab_to(page, log_entry(page, "In Execution → Completed"))
     await keyboard.press("Enter")
     await expect(log_entry(page, "In Execution → Completed")).to_have_attribute("aria-expanded", "true")
@@ -229,5 +231,28 @@ async def test_a_dialog_gives_the_focus_back(site: Site, visit: Visiting) -> Non
     await expect(page.get_by_role("dialog", name="Edit the job").get_by_label("Title")).to_be_focused()
     await page.keyboard.press("Escape")
 
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Edit", exact=True)).to_be_focused()
+
+
+async def test_what_was_typed_is_not_lost_with_one_key(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    page = await (await visit(ines)).open(f"/jobs/{await site.job(ines)}")
+    await press(page, "Edit")
+    form = page.get_by_role("dialog", name="Edit the job")
+    description = form.get_by_label("Description")
+    question = page.get_by_role("dialog", name="Discard what you have typed?")
+
+    await description.fill("An hour's work")
+    await page.keyboard.press("Escape")
+    await expect(question.get_by_role("button", name="Keep editing")).to_be_focused()
+    assert not await problems(page, "a question")
+    await page.keyboard.press("Escape")
+    await expect(question).to_have_count(0)
+    await expect(description).to_have_value("An hour's work")
+    await expect(description).to_be_focused()
+
+    await form.get_by_role("button", name="Close").click()
+    await press(page, "Discard")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(page.get_by_role("button", name="Edit", exact=True)).to_be_focused()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from playwright.async_api import Route, WebSocket, WebSocketRoute, expect
 
 from tests.agents import Response
-from tests.browser.conftest import a_client, an_admin, give_session
+from tests.browser.conftest import PHONE, a_client, an_admin, give_session
 from tests.browser.steps import card, log_entry, press, stands
 
 if TYPE_CHECKING:
@@ -82,6 +82,38 @@ async def test_without_a_network_the_page_says_so_and_comes_back_by_itself(
     await expect(page.get_by_text("You are offline.")).to_have_count(0)
 
 
+async def test_a_page_that_could_not_be_read_is_read_once_the_service_is_back(site: Site, visit: Visiting) -> None:
+    ines = a_client()
+    job_id = await site.job(ines, title="The one I wanted")
+    visitor = await visit(ines)
+    visitor.expects("ERR_CONNECTION_REFUSED", "WebSocket connection")
+    page = await visitor.open("/jobs")
+
+    await page.route("**/graphql", lambda route: route.abort("connectionrefused"))
+    await page.get_by_role("link", name="The one I wanted").click()
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await page.unroute("**/graphql")
+
+    # Nobody presses anything.
+    await expect(page.get_by_role("heading", level=1)).to_have_text("The one I wanted")
+    await expect(page.get_by_role("main").get_by_role("status")).to_have_text(LIVE)
+    await expect(page).to_have_url(f"{site.url}/jobs/{job_id}")
+
+
+async def test_a_page_that_could_not_be_loaded_is_loaded_once_the_service_is_back(visit: Visiting) -> None:
+    visitor = await visit(an_admin())
+    visitor.expects("ERR_CONNECTION_REFUSED", "could not be reached", "WebSocket connection")
+    page = await visitor.open("/admin/jobs")
+
+    for path in ("**/graphql", "**/assets/*"):
+        await page.route(path, lambda route: route.abort("connectionrefused"))
+    await page.get_by_role("link", name="Agents").click()
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await page.unroute_all()
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Agents")
+
+
 async def test_an_answer_that_is_lost_is_no_second_execution(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
@@ -111,14 +143,51 @@ async def test_an_answer_that_is_lost_is_no_second_execution(
     assert len(agent.requests) == 1
 
 
+async def test_what_went_wrong_is_forgotten_once_the_job_has_moved_on(
+    site: Site, visit: Visiting, start_agent: StartAgent
+) -> None:
+    ines = a_client()
+    go = asyncio.Event()
+    _, agent_id = await start_agent(Response(after=go))
+    visitor = await visit(ines)
+    visitor.expects("ERR_CONNECTION_REFUSED")
+    page = await visitor.open(f"/jobs/{await site.job(ines, agent_id)}")
+    executions: list[str] = []
+
+    async def lose_the_cancelling(route: Route) -> None:
+        asked = route.request.post_data or ""
+        if "executeJob" in asked:
+            executions.append(asked)
+        if "cancelExecution" in asked:
+            await route.abort("connectionrefused")
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", lose_the_cancelling)
+    # Two clicks before the button is drawn as disabled are one press.
+    execute = page.get_by_role("button", name="Execute", exact=True)
+    await execute.evaluate("button => { button.click(); button.click() }")
+    await stands(page, "In Execution", "Calling the agent")
+    assert len(executions) == 1
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await press(page, "Cancel")
+    await expect(page.get_by_role("alert")).to_contain_text("could not be reached")
+    await expect(page.get_by_role("heading", name="Calling the agent")).to_be_focused()
+    go.set()
+
+    await stands(page, "Completed", "Signed off")
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
 async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:
     ines = a_client()
     _, agent_id = await start_agent(Response())
-    job_id = await site.job(ines, agent_id)
+    job_id = await site.job(ines, agent_id, acceptanceCriteria=[{"text": f"Point {number}"} for number in range(6)])
     visitor = await visit(ines)
     page = await visitor.open(f"/jobs/{job_id}")
+    await page.set_viewport_size(PHONE)
     await press(page, "Edit")
     form = page.get_by_role("dialog", name="Edit the job")
     await form.get_by_label("Description").fill("Mine")
@@ -128,15 +197,26 @@ async def test_a_refusal_is_shown_where_it_happened_in_the_services_words(
     await site.ask(ines, rename, input={"jobId": job_id, "expectedRevision": 1, "title": "Another title"})
     await press(page, "Save")
 
-    await expect(form.get_by_role("alert")).to_contain_text("revision")
+    # It belongs to no field: however long the form is, it is in sight, and the keyboard goes on from there.
+    refusal = form.get_by_role("alert")
+    await expect(refusal).to_contain_text("revision")
+    await expect(refusal).to_be_in_viewport(ratio=1)
+    await expect(refusal).to_be_focused()
     await expect(form.get_by_label("Description")).to_have_value("Mine")
+    # Nor is nothing to be seen where something typed cannot be sent.
+    await form.get_by_label("Input").fill("{")
+    await press(page, "Save")
+    await expect(form.get_by_label("Input")).to_be_focused()
 
 
 async def test_another_persons_job_is_as_if_unknown(site: Site, visit: Visiting) -> None:
     job_id = await site.job(a_client(), title="Private")
     visitor = await visit(a_client())
+    # Of an address that is no page's, the service says so as well.
+    visitor.expects("status of 404")
+    known = (f"/jobs/{job_id}", f"/admin/jobs/{job_id}", "/admin/agents")
 
-    for path in (f"/jobs/{job_id}", "/jobs/job_01m87zrk1gemdvk158wh92em7q", f"/admin/jobs/{job_id}", "/admin/agents"):
+    for path in (*known, "/jobs/job_01m87zrk1gemdvk158wh92em7q", "/jobz"):
         page = await visitor.open(path)
         await expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing here")
         await expect(page.get_by_text("Private")).to_have_count(0)
@@ -163,8 +243,13 @@ async def test_signing_in_with_a_token_leads_to_where_one_wanted_to_go(site: Sit
     # No script may read the session.
     assert await page.evaluate("document.cookie") == ""
 
+    other = await visitor.context.new_page()
+    await other.goto(f"{site.url}/jobs")
+    await expect(other.get_by_role("heading", level=1)).to_have_text("Jobs")
     await press(page, "Sign out")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+    # In all tabs at once, and nobody has to press anything there.
+    await expect(other.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
     await page.goto(f"{site.url}/jobs")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
 

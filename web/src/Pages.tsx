@@ -1,5 +1,7 @@
 import { lazy, Suspense } from "react";
 import { Redirect, Route, Switch, useLocation } from "wouter";
+import { ask } from "./api/ask";
+import { ViewerDocument } from "./gql/graphql";
 import { JobPage } from "./job/JobPage";
 import { JobsPage } from "./jobs/JobsPage";
 import classes from "./Pages.module.css";
@@ -10,8 +12,15 @@ import { ErrorBoundary } from "./ui/ErrorBoundary";
 import { NotFoundPage } from "./ui/NotFoundPage";
 import { Trouble } from "./ui/Trouble";
 
-const AdminJobsPage = lazy(() => import("./admin/AdminJobsPage"));
-const AgentsPage = lazy(() => import("./admin/AgentsPage"));
+const AdminJobsPage = lazy(() => loaded(import("./admin/AdminJobsPage")));
+const AgentsPage = lazy(() => loaded(import("./admin/AgentsPage")));
+
+/** A part of the pages that is loaded when it is needed. Throws UnreachableError where the service is away. */
+const loaded = <Part,>(part: Promise<Part>): Promise<Part> =>
+  part.catch(async (error) => {
+    await ask(ViewerDocument, {});
+    throw error;
+  });
 
 export function Pages() {
   return (

@@ -3,6 +3,7 @@ import type { AgentPartsFragment } from "../gql/graphql";
 import { Badge } from "../ui/Badge";
 import { Card } from "../ui/Card";
 import { Trouble } from "../ui/Trouble";
+import { useErrorsUntil } from "../ui/useErrorsUntil";
 import classes from "./AgentCard.module.css";
 import { AgentHistory } from "./AgentHistory";
 import { RecordStrip } from "./RecordStrip";
@@ -18,6 +19,7 @@ const DISABLED = { name: "Disabled", tone: "quiet" } as const;
 
 export function AgentCard({ agent, open }: AgentCardProps) {
   const update = useUpdateAgent();
+  useErrorsUntil(String(agent.enabled), [update]);
   return (
     <Card
       title={agent.name}

@@ -3,9 +3,10 @@ import { type FormEvent, useState } from "react";
 import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
 import { Dialog } from "../ui/Dialog";
+import { DialogFoot } from "../ui/DialogFoot";
+import { isChanged } from "../ui/isChanged";
 import { JsonInput } from "../ui/JsonInput";
-import { refusalAt, useFocusOnRefusal } from "../ui/refusals";
-import { Trouble } from "../ui/Trouble";
+import { focusOnRefused, refusalAt } from "../ui/refusals";
 import rows from "./AgentDialog.module.css";
 import {
   type AgentDraft,
@@ -27,24 +28,27 @@ interface AgentDialogProps {
 }
 
 export function AgentDialog({ agent, executors, validators, onClose }: AgentDialogProps) {
-  const [draft, setDraft] = useState(() =>
-    agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json"),
-  );
+  const [initial] = useState(() => (agent ? agentDraftOf(agent) : emptyAgentDraft(executors[0] ?? "http_json")));
+  const [draft, setDraft] = useState(initial);
   const create = useCreateAgent();
   const update = useUpdateAgent();
   const { error } = agent ? update : create;
-  const form = useFocusOnRefusal(error);
   const change = (part: Partial<AgentDraft>) => setDraft((before) => ({ ...before, ...part }));
-  const submit = (event: FormEvent) => {
+  const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    if (!isSendable(draft)) return;
+    if (!isSendable(draft)) return void focusOnRefused(event.currentTarget);
     const done = { onSuccess: onClose };
     if (agent) update.mutate(changesOf(agent.id, draft), done);
     else create.mutate(newAgentOf(draft), done);
   };
   return (
-    <Dialog title={agent ? `Edit ${agent.name}` : "Register an agent"} size="xl" onClose={onClose}>
-      <form ref={form} onSubmit={submit} className={classes.form}>
+    <Dialog
+      title={agent ? `Edit ${agent.name}` : "Register an agent"}
+      size="xl"
+      onClose={onClose}
+      unsaved={isChanged(draft, initial)}
+    >
+      <form onSubmit={submit} className={classes.form}>
         <TextInput
           label="Name"
           required
@@ -147,15 +151,14 @@ export function AgentDialog({ agent, executors, validators, onClose }: AgentDial
           value={draft.secret}
           onChange={(event) => change({ secret: event.currentTarget.value })}
         />
-        <Trouble error={error} />
-        <div className={classes.buttons}>
+        <DialogFoot error={error}>
           <Button type="submit" loading={create.isPending || update.isPending}>
             {agent ? "Save" : "Register"}
           </Button>
           <Button variant="default" onClick={onClose}>
             Cancel
           </Button>
-        </div>
+        </DialogFoot>
       </form>
     </Dialog>
   );

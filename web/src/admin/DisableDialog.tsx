@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import type { AgentPartsFragment } from "../gql/graphql";
 import classes from "../job/JobForm.module.css";
 import { Dialog } from "../ui/Dialog";
-import { Trouble } from "../ui/Trouble";
+import { DialogFoot } from "../ui/DialogFoot";
 import { useUpdateAgent } from "./useAgentAction";
 
 export function DisableDialog({ agent, onClose }: { agent: AgentPartsFragment; onClose: () => void }) {
@@ -14,8 +14,7 @@ export function DisableDialog({ agent, onClose }: { agent: AgentPartsFragment; o
           Calls under way finish; what has not been sent yet fails, and its job goes back to the status before. Nothing
           new is sent to the agent until it is enabled again.
         </p>
-        <Trouble error={update.error} />
-        <div className={classes.buttons}>
+        <DialogFoot error={update.error}>
           <Button
             data-autofocus
             loading={update.isPending}
@@ -26,7 +25,7 @@ export function DisableDialog({ agent, onClose }: { agent: AgentPartsFragment; o
           <Button variant="default" onClick={onClose}>
             Keep it enabled
           </Button>
-        </div>
+        </DialogFoot>
       </div>
     </Dialog>
   );

@@ -1,13 +1,16 @@
 import { Button, Skeleton } from "@mantine/core";
 import { IconPlayerPlayFilled } from "@tabler/icons-react";
+import { useRef } from "react";
 import { Link } from "wouter";
 import type { JobRowFragment } from "../gql/graphql";
+import { stateOf } from "../job/standing";
 import { pressOf, useExecute } from "../job/useJobAction";
 import { type Jobs, MoreJobs } from "../jobs/MoreJobs";
 import { Badge, StatusBadge } from "../ui/Badge";
 import { Empty } from "../ui/Empty";
 import { Moment } from "../ui/Moment";
 import { Trouble } from "../ui/Trouble";
+import { useErrorsUntil } from "../ui/useErrorsUntil";
 import { OUTCOMES } from "../ui/words";
 import classes from "./JobTable.module.css";
 
@@ -52,11 +55,13 @@ export function JobTable({ query, isFiltered }: JobTableProps) {
 }
 
 function Row({ job }: { job: JobRowFragment }) {
+  const row = useRef<HTMLTableRowElement>(null);
   const execute = useExecute(job.id);
+  useErrorsUntil(stateOf(job), [execute]);
   const { latestExecution } = job;
   return (
     <>
-      <tr>
+      <tr ref={row} tabIndex={-1}>
         <td className={classes.title}>
           <Link href={`/admin/jobs/${job.id}`}>{job.title}</Link>
           <span className={classes.agent}>{job.agent?.name ?? "No agent yet"}</span>
@@ -84,7 +89,11 @@ function Row({ job }: { job: JobRowFragment }) {
               aria-label={`Execute ${job.title}`}
               leftSection={<IconPlayerPlayFilled size={12} aria-hidden />}
               loading={execute.isPending}
-              onClick={() => execute.mutate(pressOf(job))}
+              onClick={() => {
+                execute.mutate(pressOf(job));
+                // The button will be gone.
+                row.current?.focus({ preventScroll: true });
+              }}
             >
               Execute
             </Button>

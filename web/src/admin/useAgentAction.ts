@@ -1,6 +1,7 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { accepted, ask } from "../api/ask";
 import { CreateAgentDocument, type CreateAgentInput, UpdateAgentDocument, type UpdateAgentInput } from "../gql/graphql";
+import { useOneMutation } from "../ui/useOneMutation";
 
 function useRefresh() {
   const queries = useQueryClient();
@@ -9,7 +10,7 @@ function useRefresh() {
 
 export function useCreateAgent() {
   const refresh = useRefresh();
-  return useMutation({
+  return useOneMutation({
     mutationFn: async (input: CreateAgentInput) => accepted((await ask(CreateAgentDocument, { input })).createAgent),
     onSettled: refresh,
   });
@@ -17,7 +18,7 @@ export function useCreateAgent() {
 
 export function useUpdateAgent() {
   const refresh = useRefresh();
-  return useMutation({
+  return useOneMutation({
     mutationFn: async (input: UpdateAgentInput) => accepted((await ask(UpdateAgentDocument, { input })).updateAgent),
     onSettled: refresh,
   });

@@ -73,11 +73,14 @@ export const countsQuery = (filter: JobFilter) =>
     placeholderData: (before) => before,
   });
 
+/** How often to look for what is stuck: four times in what counts as that, within reason. */
+export const stuckMilliseconds = (seconds: number): number => Math.min(30_000, Math.max(2_000, seconds * 250));
+
 export const stuckQuery = (seconds: number) =>
   queryOptions({
     queryKey: ["jobs", "stuck", seconds],
     queryFn: async ({ signal }) => (await ask(StuckDocument, { seconds }, signal)).jobs,
-    refetchInterval: 30_000,
+    refetchInterval: stuckMilliseconds(seconds),
   });
 
 export const agentsQuery = infiniteQueryOptions({

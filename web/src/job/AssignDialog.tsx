@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { type FormEvent, useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
 import { Dialog } from "../ui/Dialog";
-import { Trouble } from "../ui/Trouble";
+import { DialogFoot } from "../ui/DialogFoot";
 import { AgentSelect } from "./AgentSelect";
 import classes from "./JobForm.module.css";
 import { useAssign } from "./useJobAction";
@@ -18,15 +18,14 @@ export function AssignDialog({ job, onClose }: { job: JobPartsFragment; onClose:
     <Dialog title={job.agent ? "Change the agent" : "Assign an agent"} onClose={onClose}>
       <form onSubmit={submit} className={classes.form}>
         <AgentSelect value={agentId} onChange={setAgentId} />
-        <Trouble error={assign.error} />
-        <div className={classes.buttons}>
+        <DialogFoot error={assign.error}>
           <Button type="submit" loading={assign.isPending} disabled={agentId === ""}>
             Assign
           </Button>
           <Button variant="default" onClick={onClose}>
             Cancel
           </Button>
-        </div>
+        </DialogFoot>
       </form>
     </Dialog>
   );

@@ -1,6 +1,5 @@
 import { useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
-import { Dialog } from "../ui/Dialog";
 import { draftOf, type JobFields } from "./draft";
 import { JobForm } from "./JobForm";
 import { useUpdate } from "./useJobAction";
@@ -12,15 +11,14 @@ export function EditDialog({ job, onClose }: { job: JobPartsFragment; onClose: (
   const save = (fields: JobFields) =>
     update.mutate({ ...fields, expectedRevision: opened.revision }, { onSuccess: onClose });
   return (
-    <Dialog title="Edit the job" size="xl" onClose={onClose}>
-      <JobForm
-        initial={draftOf(opened)}
-        submitLabel="Save"
-        pending={update.isPending}
-        error={update.error}
-        onSubmit={save}
-        onCancel={onClose}
-      />
-    </Dialog>
+    <JobForm
+      title="Edit the job"
+      initial={draftOf(opened)}
+      submitLabel="Save"
+      pending={update.isPending}
+      error={update.error}
+      onSubmit={save}
+      onClose={onClose}
+    />
   );
 }

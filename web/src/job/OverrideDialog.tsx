@@ -2,8 +2,9 @@ import { Button, Checkbox, Textarea } from "@mantine/core";
 import { type FormEvent, useState } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
 import { Dialog } from "../ui/Dialog";
+import { DialogFoot } from "../ui/DialogFoot";
 import { JsonInput } from "../ui/JsonInput";
-import { Trouble } from "../ui/Trouble";
+import { focusOnRefused } from "../ui/refusals";
 import { AgentSelect } from "./AgentSelect";
 import { jsonProblem } from "./draft";
 import classes from "./JobForm.module.css";
@@ -29,7 +30,7 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
   };
   const { isPending, error } = actions[action];
   const done = { onSuccess: onClose };
-  const submit = (event: FormEvent) => {
+  const submit = (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
     switch (action) {
       case "FORCE_EXECUTE":
@@ -37,14 +38,14 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
       case "FORCE_ASSIGN":
         return actions[action].mutate({ agentId, reason }, done);
       case "FORCE_COMPLETE":
-        if (own && jsonProblem(result)) return;
+        if (own && jsonProblem(result)) return void focusOnRefused(event.currentTarget);
         return actions[action].mutate(own ? { result: JSON.parse(result), reason } : { reason }, done);
       case "FORCE_RESUBMISSION":
         return actions[action].mutate({ reason }, done);
     }
   };
   return (
-    <Dialog title={name} onClose={onClose}>
+    <Dialog title={name} onClose={onClose} unsaved={reason !== "" || result !== ""}>
       <form onSubmit={submit} className={classes.form}>
         <p>{consequence(job)}</p>
         {action === "FORCE_ASSIGN" && <AgentSelect value={agentId} onChange={setAgentId} />}
@@ -68,15 +69,14 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
           value={reason}
           onChange={(event) => setReason(event.currentTarget.value)}
         />
-        <Trouble error={error} />
-        <div className={classes.buttons}>
+        <DialogFoot error={error}>
           <Button type="submit" loading={isPending} disabled={reason.trim() === ""}>
             {name}
           </Button>
           <Button variant="default" onClick={onClose}>
             Keep as it is
           </Button>
-        </div>
+        </DialogFoot>
       </form>
     </Dialog>
   );

@@ -1,12 +1,14 @@
 import { Button } from "@mantine/core";
 import { IconPencil, IconPlayerPlayFilled, IconPlayerStop, IconRefresh, IconRobot } from "@tabler/icons-react";
+import { useRef } from "react";
 import type { JobPartsFragment } from "../gql/graphql";
 import { StatusBadge } from "../ui/Badge";
 import { Trouble } from "../ui/Trouble";
+import { useErrorsUntil } from "../ui/useErrorsUntil";
 import type { OpenDialog } from "./JobPage";
 import { Progress } from "./Progress";
 import classes from "./StatusCard.module.css";
-import { standingOf } from "./standing";
+import { standingOf, stateOf } from "./standing";
 import { pressOf, useCancel, useExecute, useRetryValidation } from "./useJobAction";
 
 const STARTING = { tone: "running", headline: "Starting", detail: "The job is handed over." } as const;
@@ -16,14 +18,18 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
   const execute = useExecute(job.id);
   const retry = useRetryValidation(job.id);
   const cancel = useCancel(job.id);
+  const heading = useRef<HTMLHeadingElement>(null);
   const actions = [execute, retry, cancel];
   const may = new Set(job.availableActions);
   const running = job.status === "IN_EXECUTION";
   const standing = execute.isPending && !running ? STARTING : standingOf(job);
-  // A refusal stays until something else is tried.
+  useErrorsUntil(stateOf(job), actions);
+  // A refusal stays until something else is tried, or the job is no longer what was refused.
   const run = (action: () => void) => {
-    for (const { reset } of actions) reset();
+    for (const { error, reset } of actions) if (error) reset();
     action();
+    // The button is disabled now, and perhaps gone next: the keyboard goes on from what comes of it.
+    heading.current?.focus({ preventScroll: true });
   };
   const canValidate = may.has("RETRY_VALIDATION");
   return (
@@ -32,7 +38,9 @@ export function StatusCard({ job, open }: { job: JobPartsFragment; open: (dialog
         <div className={classes.words}>
           <StatusBadge status={job.status} />
           <div aria-live="polite">
-            <h2 id="standing">{standing.headline}</h2>
+            <h2 ref={heading} id="standing" tabIndex={-1}>
+              {standing.headline}
+            </h2>
             <p className={classes.detail}>{standing.detail}</p>
           </div>
         </div>

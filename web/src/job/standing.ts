@@ -10,6 +10,10 @@ export interface Standing {
 
 type Job = Pick<JobPartsFragment, "status" | "notice" | "agent" | "latestExecution" | "acceptanceCriteria">;
 
+/** What an action meets: the status, and which execution is the latest. */
+export const stateOf = (job: { status: string; latestExecution: { number: number } | null }): string =>
+  `${job.status} ${job.latestExecution?.number}`;
+
 const AFTER: Partial<Record<ExecutionOutcome, string>> = {
   UNDECIDED: "Not signed off: somebody has to decide",
   OUTPUT_INVALID: "Not signed off: the answer has the wrong form",

@@ -1,4 +1,4 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { accepted, ask, UnreachableError } from "../api/ask";
 import { jobQuery } from "../api/queries";
 import {
@@ -15,6 +15,7 @@ import {
   type UpdateJobInput,
 } from "../gql/graphql";
 import { newKey } from "../ui/newKey";
+import { useOneMutation } from "../ui/useOneMutation";
 
 interface Payload {
   job: JobPartsFragment | null;
@@ -29,7 +30,7 @@ const NOW = { waitSeconds: 0 };
 /** Something done to a job; what the job has become is shown whether it was refused or not. */
 function useJobAction<Input>(jobId: string, send: (input: Input) => Promise<Payload>, tries = 0) {
   const queries = useQueryClient();
-  return useMutation({
+  return useOneMutation({
     mutationFn: async (input: Input) => {
       const payload = await send(input);
       const { job } = payload;

@@ -1,5 +1,5 @@
 import { TextInput } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useLocation } from "wouter";
 import { accepted, ask, UnreachableError } from "../api/ask";
@@ -8,9 +8,9 @@ import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
 import { useViewer } from "../session/useViewer";
-import { Dialog } from "../ui/Dialog";
 import { newKey } from "../ui/newKey";
 import { refusalAt } from "../ui/refusals";
+import { useOneMutation } from "../ui/useOneMutation";
 
 const TRIES = 3;
 
@@ -22,7 +22,7 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const [agentId, setAgentId] = useState("");
   // The same form sent twice makes one job; what was refused is not remembered by its key.
   const [idempotencyKey, setIdempotencyKey] = useState(newKey);
-  const create = useMutation({
+  const create = useOneMutation({
     mutationFn: async (fields: JobFields) => {
       const input = { ...fields, agentId: agentId || null, ownerId: ownerId || null, idempotencyKey };
       return accepted((await ask(CreateJobDocument, { input })).createJob);
@@ -35,26 +35,26 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
     onError: () => setIdempotencyKey(newKey()),
   });
   return (
-    <Dialog title="New job" size="xl" onClose={onClose}>
-      <JobForm
-        initial={emptyDraft()}
-        submitLabel="Create"
-        pending={create.isPending}
-        error={create.error}
-        onSubmit={create.mutate}
-        onCancel={onClose}
-      >
-        <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
-        {admin && (
-          <TextInput
-            label="Owner"
-            description="The id of the person whose job it is; empty: yours"
-            value={ownerId}
-            onChange={(event) => setOwnerId(event.currentTarget.value)}
-            error={refusalAt(create.error, "ownerId")}
-          />
-        )}
-      </JobForm>
-    </Dialog>
+    <JobForm
+      title="New job"
+      initial={emptyDraft()}
+      submitLabel="Create"
+      pending={create.isPending}
+      error={create.error}
+      onSubmit={create.mutate}
+      onClose={onClose}
+      chosen={agentId !== "" || ownerId !== ""}
+    >
+      <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
+      {admin && (
+        <TextInput
+          label="Owner"
+          description="The id of the person whose job it is; empty: yours"
+          value={ownerId}
+          onChange={(event) => setOwnerId(event.currentTarget.value)}
+          error={refusalAt(create.error, "ownerId")}
+        />
+      )}
+    </JobForm>
   );
 }

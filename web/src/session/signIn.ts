@@ -1,5 +1,13 @@
 import { UnreachableError } from "../api/ask";
 import { hangUp } from "../live/socket";
+import { signedOut } from "../queries";
+
+/** The tabs of one browser have one session: who signs out in one of them has done so in all. */
+const tabs = new BroadcastChannel("signed-out");
+tabs.onmessage = () => {
+  hangUp();
+  signedOut();
+};
 
 export interface DemoPerson {
   id: string;
@@ -28,6 +36,7 @@ export async function signIn(credential: Credential): Promise<void> {
 export async function signOut(): Promise<void> {
   await post("/logout", {});
   hangUp();
+  tabs.postMessage(null);
 }
 
 class SignInError extends Error {}

@@ -1,37 +1,60 @@
-import { Modal } from "@mantine/core";
+import { Button, Modal } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { type ReactNode, useEffect, useState } from "react";
+import { DialogFoot } from "./DialogFoot";
 
 interface DialogProps {
   title: string;
   onClose: () => void;
-  size?: "md" | "lg" | "xl";
+  /** Whether something was typed that closing would lose. */
+  unsaved?: boolean;
+  size?: "sm" | "md" | "lg" | "xl";
   children: ReactNode;
 }
 
-/** A dialog over the page, or the whole of a small screen. Shown as long as it is rendered. */
-export function Dialog({ title, onClose, size = "md", children }: DialogProps) {
+/** A dialog over the page, or (not of size "sm") the whole of a small screen. Shown as long as it is rendered. */
+export function Dialog({ title, onClose, unsaved = false, size = "md", children }: DialogProps) {
   useFocusReturn();
+  const [asking, setAsking] = useState(false);
   const small = useMediaQuery("(max-width: 640px)");
   return (
-    <Modal
-      opened
-      onClose={onClose}
-      title={title}
-      size={size}
-      fullScreen={small ?? false}
-      padding="lg"
-      // Its own way writes a style element, which the content security policy refuses; base.css does it.
-      lockScroll={false}
-      // A click beside it would lose what was typed.
-      closeOnClickOutside={false}
-      transitionProps={{ duration: 0 }}
-      // The page has a banner already.
-      attributes={{ header: { role: "none" } }}
-      closeButtonProps={{ "aria-label": "Close" }}
-    >
-      {children}
-    </Modal>
+    <>
+      <Modal
+        opened
+        onClose={() => (unsaved ? setAsking(true) : onClose())}
+        closeOnEscape={!asking}
+        title={title}
+        size={size}
+        fullScreen={small === true && size !== "sm"}
+        padding="lg"
+        // Its own way writes a style element, which the content security policy refuses; base.css does it.
+        lockScroll={false}
+        // A click beside it would lose what was typed.
+        closeOnClickOutside={false}
+        transitionProps={{ duration: 0 }}
+        // The page has a banner already.
+        attributes={{ header: { role: "none" } }}
+        closeButtonProps={{ "aria-label": "Close" }}
+      >
+        {children}
+      </Modal>
+      {asking && <Discarding onDiscard={onClose} onKeep={() => setAsking(false)} />}
+    </>
+  );
+}
+
+function Discarding({ onDiscard, onKeep }: { onDiscard: () => void; onKeep: () => void }) {
+  return (
+    <Dialog title="Discard what you have typed?" size="sm" onClose={onKeep}>
+      <DialogFoot error={null}>
+        <Button data-autofocus onClick={onKeep}>
+          Keep editing
+        </Button>
+        <Button variant="default" onClick={onDiscard}>
+          Discard
+        </Button>
+      </DialogFoot>
+    </Dialog>
   );
 }
 

@@ -1,12 +1,14 @@
+import { useSyncExternalStore } from "react";
+import { eachSecond } from "./eachSecond";
 import { ago, fully } from "./format";
-import { useNow } from "./useNow";
 
 /** How long ago something was; its title says when exactly. */
 export function Moment({ at }: { at: string }) {
-  const now = useNow(20_000);
+  // Drawn anew when the words become others: each second at first, then ever less often.
+  const words = useSyncExternalStore(eachSecond, () => ago(at, Date.now()));
   return (
     <time dateTime={at} title={fully(at)}>
-      {ago(at, now)}
+      {words}
     </time>
   );
 }

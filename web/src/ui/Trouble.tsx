@@ -8,7 +8,12 @@ import classes from "./Trouble.module.css";
 export function Trouble({ error, onRetry }: { error: Error | null; onRetry?: () => void }) {
   if (!error) return null;
   return (
-    <div role="alert" className={classes.trouble} data-tone={error instanceof RefusedError ? "attention" : "bad"}>
+    <div
+      role="alert"
+      tabIndex={-1}
+      className={classes.trouble}
+      data-tone={error instanceof RefusedError ? "attention" : "bad"}
+    >
       <IconAlertTriangle size={18} aria-hidden />
       <div>
         {sentences(error).map((sentence) => (
