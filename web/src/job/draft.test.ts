@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { compactJson, readJson } from "../api/json";
 import type { JobPartsFragment } from "../gql/graphql";
 import { draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem } from "./draft";
 
@@ -40,4 +41,9 @@ test("what is not JSON says so and is not sent", () => {
   expect(
     isSendable({ ...draft, criteria: draft.criteria.map((each) => ({ ...each, check: "jsonSchema", rule: "{" })) }),
   ).toBe(false);
+});
+
+test("numbers are sent as they were written", () => {
+  const input = '{"id":9007199254740993,"rate":1.0}';
+  expect(compactJson(fieldsOf(draftOf({ ...job, input: readJson(input) })).input)).toBe(input);
 });

@@ -1,3 +1,4 @@
+import { legibleJson, readJson } from "../api/json";
 import type { CriterionInput, JobPartsFragment } from "../gql/graphql";
 import { newKey } from "../ui/newKey";
 
@@ -36,14 +37,14 @@ export const emptyDraft = (): Draft => ({ title: "", description: "", input: "{}
 export const draftOf = (job: JobPartsFragment): Draft => ({
   title: job.title,
   description: job.description,
-  input: JSON.stringify(job.input, null, 2),
+  input: legibleJson(job.input),
   criteria: job.acceptanceCriteria.map(({ id, text, required, expression, jsonSchema }) => ({
     key: id,
     id,
     text,
     required,
     check: expression ? "expression" : jsonSchema !== null ? "jsonSchema" : "judged",
-    rule: expression ?? (jsonSchema !== null ? JSON.stringify(jsonSchema, null, 2) : ""),
+    rule: expression ?? (jsonSchema !== null ? legibleJson(jsonSchema) : ""),
   })),
 });
 
@@ -77,11 +78,11 @@ export interface JobFields {
 export const fieldsOf = ({ title, description, input, criteria }: Draft): JobFields => ({
   title,
   description,
-  input: JSON.parse(input),
+  input: readJson(input),
   acceptanceCriteria: criteria.map(({ id, text, required, check, rule }) => ({
     ...(id === null ? {} : { id }),
     text,
     required,
-    check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: JSON.parse(rule) },
+    check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: readJson(rule) },
   })),
 });
