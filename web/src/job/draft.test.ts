@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { compactJson, readJson } from "../api/json";
 import type { JobPartsFragment } from "../gql/graphql";
-import { draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem } from "./draft";
+import { changesOf, draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem } from "./draft";
 
 const job = {
   title: "Contacts",
@@ -46,4 +46,13 @@ test("what is not JSON says so and is not sent", () => {
 test("numbers are sent as they were written", () => {
   const input = '{"id":9007199254740993,"rate":1.0}';
   expect(compactJson(fieldsOf(draftOf({ ...job, input: readJson(input) })).input)).toBe(input);
+});
+
+test("of an edit only what it changes is sent", () => {
+  const before = draftOf(job);
+  expect(changesOf(before, draftOf(job))).toEqual({});
+  expect(changesOf(before, { ...before, input: '{"thread":"…"}' })).toEqual({});
+  expect(changesOf(before, { ...before, title: "Numbers" })).toEqual({ title: "Numbers" });
+  const fewer = changesOf(before, { ...before, criteria: before.criteria.slice(2) });
+  expect(fewer).toEqual({ acceptanceCriteria: [{ id: "c3", text: "Friendly", required: true, check: null }] });
 });

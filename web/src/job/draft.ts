@@ -1,4 +1,4 @@
-import { legibleJson, readJson } from "../api/json";
+import { compactJson, legibleJson, readJson } from "../api/json";
 import type { CriterionInput, JobPartsFragment } from "../gql/graphql";
 import { newKey } from "../ui/newKey";
 
@@ -86,3 +86,11 @@ export const fieldsOf = ({ title, description, input, criteria }: Draft): JobFie
     check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: readJson(rule) },
   })),
 });
+
+/** What is sent of an edit: the fields that say something else than before. Both drafts have to be sendable. */
+export function changesOf(before: Draft, after: Draft): Partial<JobFields> {
+  const old = fieldsOf(before);
+  const isChanged = ([name, value]: [string, unknown]) =>
+    compactJson(value) !== compactJson(old[name as keyof JobFields]);
+  return Object.fromEntries(Object.entries(fieldsOf(after)).filter(isChanged));
+}
