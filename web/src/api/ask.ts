@@ -59,6 +59,11 @@ export function accepted<Payload extends { userErrors: readonly RefusalFragment[
   return payload;
 }
 
+/** Somebody else changed the job since it was looked at. */
+export function isStale(error: unknown): boolean {
+  return error instanceof RefusedError && error.refusals.some(({ code }) => code === "STALE_REVISION");
+}
+
 export function isSignedOut(error: unknown): boolean {
   return error instanceof RequestError && error.code === "UNAUTHENTICATED";
 }

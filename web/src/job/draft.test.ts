@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { compactJson, readJson } from "../api/json";
 import type { JobPartsFragment } from "../gql/graphql";
-import { changesOf, draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem } from "./draft";
+import { changesOf, draftOf, emptyDraft, fieldsOf, isSendable, jsonProblem, rebased } from "./draft";
 
 const job = {
   title: "Contacts",
@@ -55,4 +55,22 @@ test("of an edit only what it changes is sent", () => {
   expect(changesOf(before, { ...before, title: "Numbers" })).toEqual({ title: "Numbers" });
   const fewer = changesOf(before, { ...before, criteria: before.criteria.slice(2) });
   expect(fewer).toEqual({ acceptanceCriteria: [{ id: "c3", text: "Friendly", required: true, check: null }] });
+});
+
+test("one's own changes go on top of what somebody else saved", () => {
+  const before = draftOf(job);
+  const mine = { ...before, title: "Mine" };
+  const theirs = { ...before, title: "Theirs", description: "Theirs", criteria: before.criteria.slice(1) };
+  expect(rebased(mine, before, theirs)).toEqual({ ...theirs, title: "Mine" });
+});
+
+test("a criterion that somebody else removed is kept as a new one", () => {
+  const before = draftOf(job);
+  const mine = { ...before, criteria: before.criteria.map((each) => ({ ...each, required: true })) };
+  const theirs = { ...before, criteria: before.criteria.slice(1) };
+  expect(rebased(mine, before, theirs).criteria.map(({ id, required }) => [id, required])).toEqual([
+    [null, true],
+    ["c2", true],
+    ["c3", true],
+  ]);
 });

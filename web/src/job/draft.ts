@@ -94,3 +94,19 @@ export function changesOf(before: Draft, after: Draft): Partial<JobFields> {
     compactJson(value) !== compactJson(old[name as keyof JobFields]);
   return Object.fromEntries(Object.entries(fieldsOf(after)).filter(isChanged));
 }
+
+/** My changes since `base` on top of theirs: of a field that both changed, mine. */
+export function rebased(mine: Draft, base: Draft, theirs: Draft): Draft {
+  const changes = changesOf(base, mine);
+  const has = (id: string | null) => theirs.criteria.some((criterion) => criterion.id === id);
+  return {
+    title: "title" in changes ? mine.title : theirs.title,
+    description: "description" in changes ? mine.description : theirs.description,
+    input: "input" in changes ? mine.input : theirs.input,
+    // The service knows no criterion that they removed: mine is a new one.
+    criteria:
+      "acceptanceCriteria" in changes
+        ? mine.criteria.map((criterion) => (has(criterion.id) ? criterion : { ...criterion, id: null }))
+        : theirs.criteria,
+  };
+}
