@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 from playwright.async_api import Route, expect
@@ -89,6 +90,35 @@ async def test_a_rejected_answer_is_explained_mended_and_signed_off(
     told = agent.requests[1].json()
     assert told["failed_criteria"][0]["rationale"] == "It is Lisbon."
     assert told["description"] == "The meeting has moved to Lisbon."
+
+
+async def test_numbers_stay_as_they_were_written(site: Site, visit: Visiting, start_agent: StartAgent) -> None:
+    ines = a_client()
+    # JavaScript has no such integer, and takes 1.0 for 1, which CEL and an agent may not.
+    numbers = {"id": 9007199254740993, "rate": 1.0}
+    agent, agent_id = await start_agent(Response({"ok": True, **numbers}))
+    job_id = await site.job(ines, agent_id, input=numbers)
+    page = await (await visit(ines)).open(f"/jobs/{job_id}")
+
+    await press(page, "Edit")
+    form = page.get_by_role("dialog", name="Edit the job")
+    await expect(form.get_by_label("Input")).to_have_value(json.dumps(numbers, indent=2))
+    await form.get_by_label("Input").fill('{"id": 9007199254740993, "rate": 1.0, "limit": 2.0}')
+    await press(page, "Save")
+    await expect(form).to_have_count(0)
+    await press(page, "Execute")
+    await stands(page, "Completed")
+
+    sent = agent.requests[0].json()["input"]
+    assert repr(sent) == repr({**numbers, "limit": 2.0})
+    result = card(page, "Result")
+    await expect(result.get_by_role("definition")).to_have_text(["true", "9007199254740993", "1.0"])
+    await result.get_by_text("JSON", exact=True).click()
+    await expect(result.get_by_role("list", name="Result")).to_contain_text("id:9007199254740993,")
+    await expect(result.get_by_role("list", name="Result")).to_contain_text("rate:1.0")
+    async with page.expect_download() as download:
+        await press(page, "Download")
+    assert (await (await download.value).path()).read_text() == json.dumps({"ok": True, **numbers}, indent=2)
 
 
 async def test_the_demo_agent_mends_what_it_is_told(site: Site, visit: Visiting) -> None:

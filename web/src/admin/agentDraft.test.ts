@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { changesOf, emptyAgentDraft, isSendable, newAgentOf, schemaProblem } from "./agentDraft";
+import { compactJson, readJson } from "../api/json";
+import type { AgentPartsFragment } from "../gql/graphql";
+import { agentDraftOf, changesOf, emptyAgentDraft, isSendable, newAgentOf, schemaProblem } from "./agentDraft";
 
 test("a schema is looked at while it is typed", () => {
   expect(schemaProblem("")).toBeNull();
@@ -7,6 +9,7 @@ test("a schema is looked at while it is typed", () => {
   expect(schemaProblem('{"type": "object"}')).toBeNull();
   expect(schemaProblem("{")).toMatch(/^Not JSON yet/);
   expect(schemaProblem("[]")).toBe("A schema is an object, or true or false");
+  expect(schemaProblem("1.0")).toBe("A schema is an object, or true or false");
   expect(schemaProblem('{"name": "Ana"}')).toMatch(/looks like data/);
 });
 
@@ -31,4 +34,10 @@ test("empty texts are no schemas, and an empty secret says nothing", () => {
     agentId: "agt_1",
     secret: "new",
   });
+});
+
+test("an agent that was opened and not changed keeps the numbers of its schemas", () => {
+  const schema = '{"maximum":9007199254740993,"multipleOf":1.0}';
+  const agent = { inputSchema: readJson(schema), outputSchema: null, inputMapping: null } as AgentPartsFragment;
+  expect(compactJson(changesOf("agt_1", agentDraftOf(agent)).inputSchema)).toBe(schema);
 });

@@ -1,5 +1,7 @@
+import { legibleJson, readJson } from "../api/json";
 import type { AgentPartsFragment, CreateAgentInput, UpdateAgentInput } from "../gql/graphql";
 import { jsonProblem } from "../job/draft";
+import { isScalar } from "../result/shape";
 
 /** An agent as it stands in the form: what people type, not yet what is sent. */
 export interface AgentDraft {
@@ -16,8 +18,8 @@ export interface AgentDraft {
   secret: string;
 }
 
-const written = (value: unknown) => (value === null ? "" : JSON.stringify(value, null, 2));
-const read = (text: string): unknown => (text.trim() === "" ? null : JSON.parse(text));
+const written = (value: unknown) => (value === null ? "" : legibleJson(value));
+const read = (text: string): unknown => (text.trim() === "" ? null : readJson(text));
 
 export const emptyAgentDraft = (executor: string): AgentDraft => ({
   name: "",
@@ -68,11 +70,10 @@ export function schemaProblem(text: string): string | null {
   if (text.trim() === "") return null;
   const problem = jsonProblem(text);
   if (problem) return problem;
-  const schema: unknown = JSON.parse(text);
+  const schema = readJson(text);
   if (typeof schema === "boolean") return null;
-  if (typeof schema !== "object" || schema === null || Array.isArray(schema))
-    return "A schema is an object, or true or false";
-  const names = Object.keys(schema);
+  if (isScalar(schema) || Array.isArray(schema)) return "A schema is an object, or true or false";
+  const names = Object.keys(schema as object);
   if (names.length > 0 && !names.some((name) => KEYWORDS.includes(name))) {
     return "This looks like data, not like a schema: no keyword such as “type” or “properties”";
   }

@@ -1,4 +1,6 @@
 import type { RefusalFragment, TypedDocumentString } from "../gql/graphql";
+import { readAnswer } from "./answer";
+import { compactJson } from "./json";
 
 /** The service answered, but not with data: `code` says why in its own words. */
 export class RequestError extends Error {
@@ -33,7 +35,7 @@ export async function ask<Result, Variables>(
   variables: Variables,
   signal?: AbortSignal,
 ): Promise<Result> {
-  const answer = await post<Result>(JSON.stringify({ query: document.toString(), variables }), signal);
+  const answer = await post<Result>(compactJson({ query: document.toString(), variables }), signal);
   const error = answer.errors?.[0];
   if (error) throw new RequestError(error.message, error.extensions?.code ?? "UNKNOWN");
   if (!answer.data) throw new RequestError("The answer held nothing.", "UNKNOWN");
@@ -44,7 +46,7 @@ async function post<Result>(body: string, signal: AbortSignal | undefined): Prom
   const headers = { "content-type": "application/json", accept: "application/graphql-response+json, application/json" };
   try {
     const response = await fetch("/graphql", { method: "POST", headers, body, signal: signal ?? null });
-    return (await response.json()) as Answer<Result>;
+    return readAnswer(await response.text()) as Answer<Result>;
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new UnreachableError(UNREACHABLE, { cause: error });
@@ -55,6 +57,11 @@ async function post<Result>(body: string, signal: AbortSignal | undefined): Prom
 export function accepted<Payload extends { userErrors: readonly RefusalFragment[] }>(payload: Payload): Payload {
   if (payload.userErrors.length > 0) throw new RefusedError(payload.userErrors);
   return payload;
+}
+
+/** Somebody else changed the job since it was looked at. */
+export function isStale(error: unknown): boolean {
+  return error instanceof RefusedError && error.refusals.some(({ code }) => code === "STALE_REVISION");
 }
 
 export function isSignedOut(error: unknown): boolean {

@@ -1,5 +1,5 @@
 import { NativeSelect } from "@mantine/core";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import type { AttemptFragment } from "../gql/graphql";
 import classes from "./AnswerDifference.module.css";
 import { difference, isUnchanged, type Line } from "./difference";
@@ -12,7 +12,6 @@ export function AnswerDifference({ attempts }: { attempts: AttemptFragment[] }) 
   const pairs = attempts.slice(1).map((after, index) => ({ before: attempts[index] as AttemptFragment, after }));
   const pair = pairs.find(({ after }) => after.id === chosen) ?? pairs.at(-1);
   if (!pair) return null;
-  const lines = difference(pair.before.answer, pair.after.answer);
   return (
     <div className={classes.difference}>
       <div className={classes.header}>
@@ -28,11 +27,17 @@ export function AnswerDifference({ attempts }: { attempts: AttemptFragment[] }) 
           }))}
         />
       </div>
-      {lines === null && <p className={classes.quiet}>The answers are too long to compare here.</p>}
-      {lines !== null && isUnchanged(lines) && <p className={classes.quiet}>Nothing: both answers are the same.</p>}
-      {lines !== null && !isUnchanged(lines) && <Lines lines={lines} />}
+      <Difference before={pair.before.answer} after={pair.after.answer} />
     </div>
   );
+}
+
+function Difference({ before, after }: { before: unknown; after: unknown }) {
+  // Large answers are not compared anew with each event of the page.
+  const lines = useMemo(() => difference(before, after), [before, after]);
+  if (lines === null) return <p className={classes.quiet}>The answers are too long to compare here.</p>;
+  if (isUnchanged(lines)) return <p className={classes.quiet}>Nothing: both answers are the same.</p>;
+  return <Lines lines={lines} />;
 }
 
 function Lines({ lines }: { lines: Line[] }) {

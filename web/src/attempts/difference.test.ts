@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { readJson } from "../api/json";
 import { difference, isUnchanged, LONGEST_COMPARED } from "./difference";
 
 const shown = (before: unknown, after: unknown) =>
@@ -23,4 +24,13 @@ test("equal answers are unchanged", () => {
 
 test("answers that are too long are not compared", () => {
   expect(difference("x".repeat(LONGEST_COMPARED), "y")).toBeNull();
+});
+
+test("numbers that are different JSON are different", () => {
+  expect(shown(readJson("1.0"), readJson("1"))).toEqual(["-1.0", "+1"]);
+  expect(shown(readJson("9007199254740993"), readJson("9007199254740992"))).toEqual([
+    "-9007199254740993",
+    "+9007199254740992",
+  ]);
+  expect(isUnchanged(difference(readJson("[1.0]"), readJson("[1.0]")) ?? [])).toBe(true);
 });

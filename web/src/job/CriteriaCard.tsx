@@ -1,3 +1,4 @@
+import { legibleJson } from "../api/json";
 import type { AttemptFragment, JobPartsFragment, VerdictsFragment } from "../gql/graphql";
 import { type Quote, quotesOf } from "../result/quotes";
 import { ToneIcon } from "../ui/Badge";
@@ -91,7 +92,7 @@ function Finding({ result, quotes, onQuote }: FindingProps) {
 
 function Rule({ criterion: { expression, jsonSchema }, isDecided }: { criterion: Criterion; isDecided: boolean }) {
   if (expression) return <pre className={classes.code}>{expression}</pre>;
-  if (jsonSchema !== null) return <pre className={classes.code}>{JSON.stringify(jsonSchema, null, 2)}</pre>;
+  if (jsonSchema !== null) return <pre className={classes.code}>{legibleJson(jsonSchema)}</pre>;
   if (isDecided) return null;
   return <p className={classes.by}>The validator reads the answer and quotes what it goes by.</p>;
 }

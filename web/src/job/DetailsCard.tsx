@@ -1,4 +1,5 @@
 import type { ReactNode } from "react";
+import { compactJson } from "../api/json";
 import type { JobPartsFragment } from "../gql/graphql";
 import { ShapeView } from "../result/ShapeView";
 import { shapeOf } from "../result/shape";
@@ -9,7 +10,7 @@ import { RequestPreview } from "./RequestPreview";
 
 /** What was asked for, of whom and by whom. */
 export function DetailsCard({ job }: { job: JobPartsFragment }) {
-  const isEmpty = JSON.stringify(job.input) === "{}";
+  const isEmpty = compactJson(job.input) === "{}";
   return (
     <Card title="The job">
       <div className={classes.details}>

@@ -1,5 +1,6 @@
 import { Button, Checkbox, Textarea } from "@mantine/core";
 import { type FormEvent, useState } from "react";
+import { readJson } from "../api/json";
 import type { JobPartsFragment } from "../gql/graphql";
 import { Dialog } from "../ui/Dialog";
 import { DialogFoot } from "../ui/DialogFoot";
@@ -39,7 +40,7 @@ export function OverrideDialog({ override: { action, name, consequence }, job, o
         return actions[action].mutate({ agentId, reason }, done);
       case "FORCE_COMPLETE":
         if (own && jsonProblem(result)) return void focusOnRefused(event.currentTarget);
-        return actions[action].mutate(own ? { result: JSON.parse(result), reason } : { reason }, done);
+        return actions[action].mutate(own ? { result: readJson(result), reason } : { reason }, done);
       case "FORCE_RESUBMISSION":
         return actions[action].mutate({ reason }, done);
     }

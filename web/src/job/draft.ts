@@ -1,3 +1,4 @@
+import { compactJson, legibleJson, readJson } from "../api/json";
 import type { CriterionInput, JobPartsFragment } from "../gql/graphql";
 import { newKey } from "../ui/newKey";
 
@@ -36,14 +37,14 @@ export const emptyDraft = (): Draft => ({ title: "", description: "", input: "{}
 export const draftOf = (job: JobPartsFragment): Draft => ({
   title: job.title,
   description: job.description,
-  input: JSON.stringify(job.input, null, 2),
+  input: legibleJson(job.input),
   criteria: job.acceptanceCriteria.map(({ id, text, required, expression, jsonSchema }) => ({
     key: id,
     id,
     text,
     required,
     check: expression ? "expression" : jsonSchema !== null ? "jsonSchema" : "judged",
-    rule: expression ?? (jsonSchema !== null ? JSON.stringify(jsonSchema, null, 2) : ""),
+    rule: expression ?? (jsonSchema !== null ? legibleJson(jsonSchema) : ""),
   })),
 });
 
@@ -77,11 +78,35 @@ export interface JobFields {
 export const fieldsOf = ({ title, description, input, criteria }: Draft): JobFields => ({
   title,
   description,
-  input: JSON.parse(input),
+  input: readJson(input),
   acceptanceCriteria: criteria.map(({ id, text, required, check, rule }) => ({
     ...(id === null ? {} : { id }),
     text,
     required,
-    check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: JSON.parse(rule) },
+    check: check === "judged" ? null : check === "expression" ? { expression: rule } : { jsonSchema: readJson(rule) },
   })),
 });
+
+/** What is sent of an edit: the fields that say something else than before. Both drafts have to be sendable. */
+export function changesOf(before: Draft, after: Draft): Partial<JobFields> {
+  const old = fieldsOf(before);
+  const isChanged = ([name, value]: [string, unknown]) =>
+    compactJson(value) !== compactJson(old[name as keyof JobFields]);
+  return Object.fromEntries(Object.entries(fieldsOf(after)).filter(isChanged));
+}
+
+/** My changes since `base` on top of theirs: of a field that both changed, mine. */
+export function rebased(mine: Draft, base: Draft, theirs: Draft): Draft {
+  const changes = changesOf(base, mine);
+  const has = (id: string | null) => theirs.criteria.some((criterion) => criterion.id === id);
+  return {
+    title: "title" in changes ? mine.title : theirs.title,
+    description: "description" in changes ? mine.description : theirs.description,
+    input: "input" in changes ? mine.input : theirs.input,
+    // The service knows no criterion that they removed: mine is a new one.
+    criteria:
+      "acceptanceCriteria" in changes
+        ? mine.criteria.map((criterion) => (has(criterion.id) ? criterion : { ...criterion, id: null }))
+        : theirs.criteria,
+  };
+}

@@ -5,9 +5,11 @@ import { useLocation } from "wouter";
 import { accepted, ask, UnreachableError } from "../api/ask";
 import { CreateJobDocument } from "../gql/graphql";
 import { AgentSelect } from "../job/AgentSelect";
-import { emptyDraft, type JobFields } from "../job/draft";
+import { emptyDraft, fieldsOf, type JobFields } from "../job/draft";
 import { JobForm } from "../job/JobForm";
 import { useViewer } from "../session/useViewer";
+import { Dialog } from "../ui/Dialog";
+import { isChanged } from "../ui/isChanged";
 import { newKey } from "../ui/newKey";
 import { refusalAt } from "../ui/refusals";
 import { useOneMutation } from "../ui/useOneMutation";
@@ -18,6 +20,8 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
   const [, go] = useLocation();
   const admin = useViewer().role === "ADMIN";
+  const [initial] = useState(emptyDraft);
+  const [draft, setDraft] = useState(initial);
   const [ownerId, setOwnerId] = useState("");
   const [agentId, setAgentId] = useState("");
   // The same form sent twice makes one job; what was refused is not remembered by its key.
@@ -34,27 +38,29 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
     },
     onError: () => setIdempotencyKey(newKey()),
   });
+  const unsaved = agentId !== "" || ownerId !== "" || isChanged(draft, initial);
   return (
-    <JobForm
-      title="New job"
-      initial={emptyDraft()}
-      submitLabel="Create"
-      pending={create.isPending}
-      error={create.error}
-      onSubmit={create.mutate}
-      onClose={onClose}
-      chosen={agentId !== "" || ownerId !== ""}
-    >
-      <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
-      {admin && (
-        <TextInput
-          label="Owner"
-          description="The id of the person whose job it is; empty: yours"
-          value={ownerId}
-          onChange={(event) => setOwnerId(event.currentTarget.value)}
-          error={refusalAt(create.error, "ownerId")}
-        />
-      )}
-    </JobForm>
+    <Dialog title="New job" size="xl" onClose={onClose} unsaved={unsaved}>
+      <JobForm
+        draft={draft}
+        onChange={setDraft}
+        submitLabel="Create"
+        pending={create.isPending}
+        error={create.error}
+        onSubmit={() => create.mutate(fieldsOf(draft))}
+        onCancel={onClose}
+      >
+        <AgentSelect value={agentId} onChange={setAgentId} none="Assign one later" />
+        {admin && (
+          <TextInput
+            label="Owner"
+            description="The id of the person whose job it is; empty: yours"
+            value={ownerId}
+            onChange={(event) => setOwnerId(event.currentTarget.value)}
+            error={refusalAt(create.error, "ownerId")}
+          />
+        )}
+      </JobForm>
+    </Dialog>
   );
 }

@@ -1,4 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
+import { legibleJson } from "../api/json";
 import { payloadQuery } from "../api/queries";
 import type { EntryFragment, PayloadState } from "../gql/graphql";
 import { CopyButton } from "../ui/CopyButton";
@@ -30,7 +31,7 @@ export function Payload({ entry }: { entry: EntryFragment }) {
           <div className={classes.content} role="region" aria-label="Payload" tabIndex={0}>
             <JsonTree value={payload} label="Payload" />
           </div>
-          <CopyButton text={JSON.stringify(payload, null, 2)} label="Copy payload" />
+          <CopyButton text={legibleJson(payload)} label="Copy payload" />
         </>
       )}
     </div>

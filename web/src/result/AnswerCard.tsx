@@ -30,6 +30,8 @@ export function AnswerCard({ job, attempt, chosen, onChoose }: AnswerCardProps) 
   const results = attempt?.validation?.criteria;
   const quotes = useMemo(() => quotesOf(results ?? []), [results]);
   const modes: Mode[] = quotes.length > 0 ? ["readable", "quotes", "json"] : ["readable", "json"];
+  // A large answer is not written anew with each event of the page.
+  const text = useMemo(() => asText(value), [value]);
   if (value === null) return null;
   const usual: Mode = !completed && quotes.length > 0 ? "quotes" : "readable";
   const mode = chosen !== null && modes.includes(chosen) ? chosen : usual;
@@ -45,7 +47,7 @@ export function AnswerCard({ job, attempt, chosen, onChoose }: AnswerCardProps) 
             onChange={(next) => onChoose(next as Mode)}
             data={modes.map((each) => ({ value: each, label: MODES[each] }))}
           />
-          <CopyButton text={asText(value)} />
+          <CopyButton text={text} />
           <Button
             size="compact-sm"
             variant="default"

@@ -1,5 +1,6 @@
 import { Button } from "@mantine/core";
 import { useState } from "react";
+import { compactJson } from "../api/json";
 import { JsonTree } from "../ui/JsonTree";
 import classes from "./ShapeView.module.css";
 import { isNumeric, isScalar, type Shape, scalarText } from "./shape";
@@ -79,5 +80,5 @@ function TableView({ columns, rows, label }: Extract<Shape, { kind: "table" }> &
 
 function Cell({ value }: { value: unknown }) {
   if (value === undefined) return null;
-  return isScalar(value) ? scalarText(value) : <code>{JSON.stringify(value)}</code>;
+  return isScalar(value) ? scalarText(value) : <code>{compactJson(value)}</code>;
 }

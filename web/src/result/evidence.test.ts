@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { readJson } from "../api/json";
 import { highlight, printed } from "./evidence";
 
 const shown = (text: string, quotes: string[]) =>
@@ -28,4 +29,8 @@ test("a backslash that is meant stays", () => {
 test("nothing is lost or marked where nothing is quoted", () => {
   expect(highlight("plain", ["absent", "", "  "])).toEqual([{ text: "plain", quote: null }]);
   expect(highlight("", ["a"])).toEqual([]);
+});
+
+test("a quoted number is found as it was written", () => {
+  expect(shown(printed(readJson('{"a": 1, "rate": 1.0}')), ['"rate":1.0'])).toBe('{\n  "a": 1,\n  [0:"rate": 1.0]\n}');
 });

@@ -1,3 +1,5 @@
+import { legibleJson } from "../api/json";
+
 export interface Piece {
   text: string;
   /** Which quote this is a part of; null: none. */
@@ -25,7 +27,7 @@ export function highlight(text: string, quotes: readonly string[]): Piece[] {
 
 /** JSON as people read it: line by line, and what is escaped in its texts is not. */
 export function printed(value: unknown): string {
-  return typeof value === "string" ? value : unescaped(JSON.stringify(value, null, 2));
+  return typeof value === "string" ? value : unescaped(legibleJson(value));
 }
 
 const ESCAPES: Record<string, string> = { n: "\n", r: "\r", t: "\t", '"': '"', "\\": "\\" };

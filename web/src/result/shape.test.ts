@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { asText, isNumeric, shapeOf } from "./shape";
+import { readJson } from "../api/json";
+import { asText, isNumeric, scalarText, shapeOf } from "./shape";
 
 test("text stays text, and other scalars become it", () => {
   expect(shapeOf("two\nlines")).toEqual({ kind: "text", text: "two\nlines" });
@@ -47,4 +48,14 @@ test("only a column of numbers is numeric", () => {
 test("copied text has no quotes around it", () => {
   expect(asText("plain")).toBe("plain");
   expect(asText({ a: 1 })).toBe('{\n  "a": 1\n}');
+});
+
+test("a number that JavaScript would change is shown and copied as it was written", () => {
+  const rows = readJson('[{"id": 9007199254740993, "rate": 1.0}]') as Record<string, string>[];
+  expect(shapeOf(rows)).toMatchObject({ kind: "table", columns: ["id", "rate"] });
+  expect(isNumeric(rows, "id")).toBe(true);
+  expect(shapeOf(readJson("1.0"))).toEqual({ kind: "text", text: "1.0" });
+  const list = shapeOf(readJson("[1.0, 2]"));
+  expect(list.kind === "list" && list.items.map(scalarText)).toEqual(["1.0", "2"]);
+  expect(asText(rows)).toBe('[\n  {\n    "id": 9007199254740993,\n    "rate": 1.0\n  }\n]');
 });

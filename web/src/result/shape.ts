@@ -1,3 +1,5 @@
+import { type ExactNumber, isExactNumber, legibleJson } from "../api/json";
+
 /** How a result is best read: decided by what it is, never by what it is called. */
 export type Shape =
   | { kind: "text"; text: string }
@@ -6,17 +8,17 @@ export type Shape =
   | { kind: "record"; parts: { name: string; shape: Shape }[] }
   | { kind: "json"; value: unknown };
 
-export type Scalar = string | number | boolean | null;
+export type Scalar = string | number | ExactNumber | boolean | null;
 
 const MOST_COLUMNS = 12;
 const DEEPEST = 2;
 
 export function isScalar(value: unknown): value is Scalar {
-  return value === null || typeof value !== "object";
+  return value === null || typeof value !== "object" || isExactNumber(value);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return !isScalar(value) && !Array.isArray(value);
 }
 
 export function shapeOf(value: unknown, depth = 0): Shape {
@@ -45,10 +47,10 @@ export function scalarText(value: Scalar): string {
 /** Numbers stand right-aligned under each other. */
 export function isNumeric(rows: Record<string, unknown>[], column: string): boolean {
   const values = rows.map((row) => row[column]).filter((value) => value !== undefined && value !== null);
-  return values.length > 0 && values.every((value) => typeof value === "number");
+  return values.length > 0 && values.every((value) => typeof value === "number" || isExactNumber(value));
 }
 
 /** What copying or saving gives: text as it is, everything else as JSON. */
 export function asText(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  return typeof value === "string" ? value : legibleJson(value);
 }
