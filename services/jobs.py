@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from db import agents as agent_rows
 from db import executions as execution_rows
@@ -34,7 +34,7 @@ from services.viewer import admins_only
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from db.records import Agent, Execution, JobFilter, JsonValue, Page, PageOf, Parts
+    from db.records import Agent, Criterion, Execution, JobFilter, JsonValue, Page, PageOf, Parts
     from db.session import Database, Transaction
     from services.executions.settle import Settling
     from services.journal import Journal
@@ -526,7 +526,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _written(value: Any) -> Any:
-    return [asdict(item) for item in value] if isinstance(value, tuple) else value
+    return [asdict(item) for item in cast("tuple[Criterion, ...]", value)] if isinstance(value, tuple) else value
 
 
 def _digest_of(draft: JobDraft) -> str:
