@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from graphql import GraphQLError, GraphQLInputObjectType, build_schema
+from graphql import GraphQLError, GraphQLInputObjectType
 from graphql.utilities import validate_input_value  # pyright: ignore[reportUnknownVariableType]
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -93,7 +93,9 @@ class Rest:
     @classmethod
     def over(cls, schema: strawberry.Schema, services: Callable[[], Services]) -> Rest:
         """Make it for a schema."""
-        execute_input = build_schema(schema.as_str()).type_map["ExecuteJobInput"]
+        # Printing the schema and parsing it again takes longer than everything else that is done at the start.
+        types = schema._schema.type_map  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        execute_input = types["ExecuteJobInput"]
         return cls(schema, services, cast("GraphQLInputObjectType", execute_input))
 
     def routes(self) -> list[Route]:

@@ -143,6 +143,34 @@ async def test_an_answer_that_is_lost_is_no_second_execution(
     assert len(agent.requests) == 1
 
 
+async def test_a_job_of_whose_creation_no_answer_came_is_created_once(site: Site, visit: Visiting) -> None:
+    visitor = await visit(a_client())
+    visitor.expects("ERR_CONNECTION_RESET")
+    page = await visitor.open("/jobs")
+    is_lost = True
+
+    async def lose_the_answer(route: Route) -> None:
+        if "createJob" in (route.request.post_data or "") and is_lost:
+            await route.fetch()
+            await route.abort("connectionreset")
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", lose_the_answer)
+    await press(page, "Create the first one")
+    form = page.get_by_role("dialog", name="New job")
+    await form.get_by_label("Title").fill("Once")
+    await form.get_by_role("textbox", name="Criterion 1").fill("Is there")
+    await press(page, "Create")
+    await expect(form.get_by_role("alert")).to_contain_text("could not be reached")
+    is_lost = False
+    await press(page, "Create")
+
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Once")
+    await page.get_by_role("link", name="Jobs", exact=True).first.click()
+    await expect(page.get_by_role("link", name="Once")).to_have_count(1)
+
+
 async def test_what_went_wrong_is_forgotten_once_the_job_has_moved_on(
     site: Site, visit: Visiting, start_agent: StartAgent
 ) -> None:

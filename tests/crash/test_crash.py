@@ -131,6 +131,9 @@ async def test_a_kill_during_recovery_is_recovered_from(database_urls: Sequence[
         firsts = ("send to the agent/after", "send to the validator/after")
         seconds = await asyncio.gather(*map(points_of_a_recovery, scenes, firsts))
         deaths = [(first, second) for first, points in zip(firsts, seconds, strict=True) for second in points]
+        if database_urls[0].startswith("sqlite"):
+            # The steps are the same on both databases: what differs is played at each failpoint above.
+            deaths = deaths[::4]
 
         failures: list[str | None] = []
 
@@ -219,7 +222,7 @@ async def test_the_executions_of_another_runner_are_left_alone(database_url: str
 
 async def test_random_kills_break_nothing(database_url: str, tmp_path: Path) -> None:
     async with stage(database_url, tmp_path) as scene:
-        await random_kills(scene, seed=1, kills=12, jobs=50)
+        await random_kills(scene, seed=1, kills=8, jobs=32)
         assert await scene.problems() == []
 
 

@@ -1,8 +1,9 @@
 import { TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
-import { useState } from "react";
+import { useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { accepted, ask, UnreachableError } from "../api/ask";
+import { compactJson } from "../api/json";
 import { CreateJobDocument } from "../gql/graphql";
 import { AgentSelect } from "../job/AgentSelect";
 import { emptyDraft, fieldsOf, type JobFields } from "../job/draft";
@@ -24,19 +25,21 @@ export function NewJobDialog({ onClose }: { onClose: () => void }) {
   const [draft, setDraft] = useState(initial);
   const [ownerId, setOwnerId] = useState("");
   const [agentId, setAgentId] = useState("");
-  // The same form sent twice makes one job; what was refused is not remembered by its key.
-  const [idempotencyKey, setIdempotencyKey] = useState(newKey);
+  // The same form sent twice makes one job, also where no answer came; what was refused is not remembered by its key.
+  const sent = useRef({ form: "", idempotencyKey: "" });
   const create = useOneMutation({
     mutationFn: async (fields: JobFields) => {
-      const input = { ...fields, agentId: agentId || null, ownerId: ownerId || null, idempotencyKey };
-      return accepted((await ask(CreateJobDocument, { input })).createJob);
+      const input = { ...fields, agentId: agentId || null, ownerId: ownerId || null };
+      const form = compactJson(input);
+      if (form !== sent.current.form) sent.current = { form, idempotencyKey: newKey() };
+      const { idempotencyKey } = sent.current;
+      return accepted((await ask(CreateJobDocument, { input: { ...input, idempotencyKey } })).createJob);
     },
     retry: (failures, error) => error instanceof UnreachableError && failures < TRIES,
     onSuccess: ({ job }) => {
       void queries.invalidateQueries({ queryKey: ["jobs"] });
       if (job) go(`${admin ? "/admin" : ""}/jobs/${job.id}`);
     },
-    onError: () => setIdempotencyKey(newKey()),
   });
   const unsaved = agentId !== "" || ownerId !== "" || isChanged(draft, initial);
   return (
