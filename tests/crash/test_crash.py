@@ -36,13 +36,29 @@ async def points_of_a_run(scene: Stage) -> list[str]:
     answer = await scene.press(process, job)
     assert answer is not None
     assert answer.json()["status"] == "COMPLETED", answer.text
+    return await recorded(record, process)
+
+
+async def recorded(record: Path, process: ServerProcess) -> list[str]:
+    """Which failpoints a server came to, and always comes to; then it is killed.
+
+    What it has committed is seen before it comes to the point behind that.
+    """
+    async with asyncio.timeout(30):
+        while not is_whole(points := lines(record)):
+            await asyncio.sleep(0.02)
     process.kill()
-    return recorded(record)
+    return [point for point in points if point not in BY_THE_CLOCK]
 
 
-def recorded(record: Path) -> list[str]:
-    """Which failpoints a server came to, and always comes to."""
-    return [point for point in record.read_text().splitlines() if point not in BY_THE_CLOCK]
+def lines(record: Path) -> list[str]:
+    return record.read_text().splitlines()
+
+
+def is_whole(points: Sequence[str]) -> bool:
+    """Whether each transaction that was begun has been left."""
+    begun = [point.removesuffix("/inside") for point in points if point.endswith("/inside")]
+    return all(f"{step}/after" in points for step in begun)
 
 
 async def came_there(scene: Stage, victim: ServerProcess, job: Job) -> bool:
@@ -104,8 +120,7 @@ async def points_of_a_recovery(scene: Stage, first: str) -> list[str]:
     assert await asyncio.to_thread(victim.ended, 60)
     recorder = await scene.server(record=record)
     await scene.settled(job)
-    recorder.kill()
-    points = recorded(record)
+    points = await recorded(record, recorder)
     record.unlink()
     assert len(points) >= 6, points
     return points
