@@ -45,7 +45,7 @@ async def recorded(record: Path, process: ServerProcess) -> list[str]:
     What it has committed is seen before it comes to the point behind that.
     """
     async with asyncio.timeout(30):
-        while not is_whole(points := lines(record)):
+        while not is_whole(points := lines(record)):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.02)
     process.kill()
     return [point for point in points if point not in BY_THE_CLOCK]
