@@ -433,9 +433,9 @@ class Executions:
                     # It was rung because that has ended or waits; as long as nobody rings, one column is enough.
                     if rung or left <= 0 or await execution_rows.state(tx, execution_id) in _RINGING:
                         execution, job = await execution_rows.with_job(tx, execution_id)
-                        given_up = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
-                        given_up = given_up or self._no_waiting.is_set()
-                        if execution.state is ExecutionState.FINISHED or left <= 0 or given_up:
+                        retried_elsewhere = self.runner.is_stopping and execution.state is ExecutionState.WAITING_RETRY
+                        given_up = left <= 0 or retried_elsewhere or self._no_waiting.is_set()
+                        if execution.state is ExecutionState.FINISHED or given_up:
                             return execution, job
                 rung = await bell.wait(min(left, _POLL_SECONDS))
 
