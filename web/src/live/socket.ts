@@ -2,6 +2,7 @@ import { createClient } from "graphql-ws";
 import type { TypedDocumentString } from "../gql/graphql";
 import { signedOut } from "../queries";
 import type { Sink } from "./follow";
+import { patient } from "./patient";
 
 const PING_MILLISECONDS = 10_000;
 const PONG_MILLISECONDS = 5_000;
@@ -14,6 +15,8 @@ const openings = new Set<() => void>();
 // Retrying is the follower's: it knows the cursor to go on from, and polls meanwhile.
 const client = createClient({
   url: () => `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/graphql`,
+  // Signing out may come before the socket is open.
+  webSocketImpl: patient(WebSocket),
   retryAttempts: 0,
   keepAlive: PING_MILLISECONDS,
   lazyCloseTimeout: 1_000,
