@@ -379,6 +379,8 @@ def pytest(arguments: list[str]) -> list[str]:
     # Half of the whole suite's time is waiting (for leases, agents, browsers), so it has more workers than there are
     # cores, and who has nothing left takes from the others. A test that somebody names starts sooner without workers.
     everything = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=worksteal"]
+    # They start our programs hundreds of times, which would be compiled anew for each.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return [str(BIN / "python"), "-m", "pytest", *(arguments or everything)]
 
 

@@ -1,5 +1,6 @@
 """Fixtures that any test may ask for."""
 
+import gc
 from collections.abc import AsyncGenerator, Generator
 from itertools import islice
 from pathlib import Path
@@ -33,6 +34,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         ordered += part
         left -= len(part)
     items[:] = [*ordered, *computing]
+
+
+def pytest_collection_finish() -> None:
+    """Have no collection of garbage look at what was imported: it stays, and each would take half a second."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

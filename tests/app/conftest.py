@@ -1,19 +1,22 @@
 """The whole application in this process, asked through ASGI."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from app import asgi
 from app.asgi import Application, create_app
 from app.auth import Tokens
 from app.secrets import secret_keys
 from app.settings import Settings, read
 from db.records import Role
+from schema.build import build_schema
 from tests.agents import LOOPBACK, ScriptedAgent
 
 CREATE_AGENT = (
@@ -21,6 +24,14 @@ CREATE_AGENT = (
 )
 CREATE_JOB = "mutation($input: CreateJobInput!) { createJob(input: $input) { job { id } userErrors { message } } }"
 PASSES = [{"text": "It says ok", "check": {"expression": "answer.ok"}}]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_schemas() -> Generator[None]:
+    """Build each schema once for all applications of this process: it has no state but the documents it has seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asgi, "build_schema", cache(build_schema))
+        yield
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.crash.failpoints import Failpoints
 from tests.crash.mutants import MUTANTS
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.crash.server"])
+# What a server imports only once it needs it is two thirds of its start.
+_FORKS.set_forkserver_preload(["tests.crash.server", "services.validators.openai", "openai.resources.chat.completions"])
 
 
 @dataclass

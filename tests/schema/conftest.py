@@ -104,8 +104,10 @@ def uncompiled() -> Schema:
     return build_schema(compiled=False)
 
 
-def compared(schema: Schema) -> Schema:
-    """Have every query of every test executed by graphql-core too, which must have the same answer."""
+@cache
+def compared() -> Schema:
+    """A schema that has every query executed by graphql-core too, which must have the same answer."""
+    schema = build_schema()
     compiled = schema.run
 
     async def run(operation: Operation, variables: Mapping[str, Any] | None, context: Any, root: Any = None) -> Any:
@@ -156,7 +158,7 @@ async def api(open_house: OpenHouse) -> AsyncGenerator[Api]:
     """As the client; `api.by(…)` is somebody else."""
     executor, validator = FakeExecutor(), FakeValidator()
     async with open_house(extra_executors={"fake": executor}, validator=validator) as house:
-        schema = compared(build_schema())
+        schema = compared()
         services = services_of(house, executor)
         endpoint = GraphQLEndpoint(schema, lambda: services, authenticate, connection_init_seconds=1)
         app = Starlette(routes=[Route("/graphql", endpoint), WebSocketRoute("/graphql", endpoint)])
