@@ -10,7 +10,6 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app import asgi
 from app.asgi import Application, create_app
 from app.auth import Tokens
 from app.secrets import secret_keys
@@ -30,7 +29,7 @@ PASSES = [{"text": "It says ok", "check": {"expression": "answer.ok"}}]
 def shared_schemas() -> Generator[None]:
     """Build each schema once for all applications of this process: it has no state but the documents it has seen."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asgi, "build_schema", cache(build_schema))
+        patch.setattr("app.asgi.build_schema", cache(build_schema))
         yield
 
 
