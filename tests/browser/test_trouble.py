@@ -318,6 +318,23 @@ async def test_signing_in_with_a_token_leads_to_where_one_wanted_to_go(site: Sit
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
 
 
+async def test_whoever_cannot_be_signed_out_is_told(visit: Visiting) -> None:
+    visitor = await visit(a_client())
+    visitor.expects("ERR_CONNECTION_REFUSED", "status of 503")
+    page = await visitor.open("/jobs")
+
+    for trouble in (lambda route: route.abort("connectionrefused"), lambda route: route.fulfill(status=503)):
+        await page.route("**/logout", trouble)
+        await press(page, "Sign out")
+        await expect(page.get_by_role("alert")).to_contain_text("You may still be signed in")
+        await expect(page).to_have_url(f"{visitor.url}/jobs")
+        await page.unroute("**/logout")
+        await page.reload()
+
+    await press(page, "Sign out")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in to Signoff")
+
+
 async def test_one_click_is_enough_in_the_demo(visit: Visiting) -> None:
     page = await (await visit(None)).open("/login")
     sockets: list[WebSocket] = []

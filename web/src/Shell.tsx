@@ -9,10 +9,21 @@ import { signOut } from "./session/signIn";
 import { useViewer } from "./session/useViewer";
 import { OfflineBar } from "./ui/OfflineBar";
 import { SchemeToggle } from "./ui/SchemeToggle";
+import { Trouble } from "./ui/Trouble";
+import { useOneMutation } from "./ui/useOneMutation";
 
 /** What surrounds every page of somebody who is signed in. */
 export function Shell({ children }: { children: ReactNode }) {
   const viewer = useViewer();
+  const queries = useQueryClient();
+  const [, go] = useLocation();
+  const leaving = useOneMutation({
+    mutationFn: signOut,
+    onSuccess: () => {
+      go("/login");
+      queries.clear();
+    },
+  });
   return (
     <>
       <a href="#main" className={classes.skip}>
@@ -41,11 +52,24 @@ export function Shell({ children }: { children: ReactNode }) {
               {viewer.role === "ADMIN" && <span className={classes.role}>Admin</span>}
             </span>
             <SchemeToggle />
-            <SignOutButton />
+            <Button
+              size="compact-sm"
+              variant="subtle"
+              color="gray"
+              leftSection={<IconLogout size={16} aria-hidden />}
+              onClick={() => leaving.mutate()}
+            >
+              <span className={classes.leave}>Sign out</span>
+            </Button>
           </div>
         </div>
       </header>
       <OfflineBar />
+      {leaving.error && (
+        <div className={classes.trouble}>
+          <Trouble error={leaving.error} />
+        </div>
+      )}
       <main id="main" className={classes.main}>
         {children}
       </main>
@@ -59,26 +83,5 @@ function NavLink({ href, children }: { href: string; children: ReactNode }) {
     <Link href={href} aria-current={path.startsWith(href) ? "page" : undefined}>
       {children}
     </Link>
-  );
-}
-
-function SignOutButton() {
-  const queries = useQueryClient();
-  const [, go] = useLocation();
-  const leave = async () => {
-    await signOut();
-    go("/login");
-    queries.clear();
-  };
-  return (
-    <Button
-      size="compact-sm"
-      variant="subtle"
-      color="gray"
-      leftSection={<IconLogout size={16} aria-hidden />}
-      onClick={leave}
-    >
-      <span className={classes.leave}>Sign out</span>
-    </Button>
   );
 }

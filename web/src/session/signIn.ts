@@ -33,8 +33,10 @@ export async function signIn(credential: Credential): Promise<void> {
   throw new SignInError(answer?.errors?.[0]?.message ?? "Signing in did not work.");
 }
 
+/** End the session, in all tabs. Throws where the service may not have heard of it. */
 export async function signOut(): Promise<void> {
-  await post("/logout", {});
+  const response = await post("/logout", {}).catch(() => null);
+  if (!response?.ok) throw new UnreachableError("You may still be signed in: Signoff could not be reached.");
   hangUp();
   tabs.postMessage(null);
 }
