@@ -147,9 +147,7 @@ def set_up(kind: str) -> None:
         if before.split("\n")[0] != stamp(kind).split("\n")[0]:
             make_venv()
         say(f"installing {' and '.join(LOCKS[kind])}")
-        # Where Python is told to keep no bytecode, every test worker would compile every library anew.
-        bytecode = ["--compile-bytecode"] if kind == "dev" and sys.dont_write_bytecode else []
-        must("installing the dependencies", [*uv("sync"), *bytecode, "--require-hashes", *LOCKS[kind]])
+        must("installing the dependencies", [*uv("sync"), "--require-hashes", *LOCKS[kind]])
         must("installing signoff", [*uv("install"), "--no-deps", "--no-build-isolation", "--editable", "."])
         STAMP.write_text(stamp(kind))
         say(f"set-up done in {time.monotonic() - started:.0f} s")
@@ -379,7 +377,7 @@ def pytest(arguments: list[str]) -> list[str]:
     # Half of the whole suite's time is waiting (for leases, agents, browsers), so it has more workers than there are
     # cores, and who has nothing left takes from the others. A test that somebody names starts sooner without workers.
     everything = [f"--numprocesses={(os.cpu_count() or 1) + 2}", "--dist=worksteal"]
-    # They start our programs hundreds of times, which would be compiled anew for each.
+    # The tests start Python hundreds of times: without bytecode, each would compile all that it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return [str(BIN / "python"), "-m", "pytest", *(arguments or everything)]
 

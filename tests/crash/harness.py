@@ -108,7 +108,9 @@ class Stage:
         assert made.job is not None, made.user_errors
         return made.job
 
-    async def press(self, at: ServerProcess, job: Job, *, wait_seconds: float = 10) -> httpx.Response | None:
+    async def press(
+        self, at: ServerProcess, job: Job, *, wait_seconds: float = RECOVERY_SECONDS
+    ) -> httpx.Response | None:
         """Press Execute over REST; None where the server ended before it answered."""
         async with httpx.AsyncClient(timeout=wait_seconds + 20, trust_env=False) as client:
             with suppress(httpx.TransportError):
