@@ -11,9 +11,8 @@ from db.session import Database
 from tests.databases import PostgreSQL, SQLite, postgresql_server, scratch_directory
 from tests.temporal_server import TemporalServer, temporal_server
 
-# What waits longest: for leases to expire, for servers to start and to end, and for pages, whose server and browser
-# each worker that comes to them starts anew.
-WAITING = [Path(__file__).parent / name for name in ("crash", "hostile", "browser")]
+# What waits longest: for leases to expire, and for servers to start and to end.
+WAITING = [Path(__file__).parent / "crash", Path(__file__).parent / "hostile"]
 
 
 @pytest.hookimpl(trylast=True)
