@@ -65,12 +65,12 @@ export function Shell({ children }: { children: ReactNode }) {
         </div>
       </header>
       <OfflineBar />
-      {leaving.error && (
-        <div className={classes.trouble}>
-          <Trouble error={leaving.error} />
-        </div>
-      )}
       <main id="main" className={classes.main}>
+        {leaving.error && (
+          <div className={classes.trouble}>
+            <Trouble error={leaving.error} />
+          </div>
+        )}
         {children}
       </main>
     </>
